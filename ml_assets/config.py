@@ -1,0 +1,246 @@
+"""Every Python knob of the project, typed, validated and frozen.
+
+Rule of this file: knobs live here and nowhere else (SQL knobs live in ``dbt_project.yml``); each
+carries its unit and its reason. A run reads this file once, where it starts, and hands the parts
+on; nothing in ``ml_assets`` reaches for it. It is also the only file that reads environment
+variables (prefix ``BCRS_``).
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
+Days = Annotated[int, Field(ge=1)]
+
+
+class Profile(StrEnum):
+    """Size of the simulated bank and effort of training."""
+
+    TINY = "tiny"
+    DEMO = "demo"
+    BANK = "bank"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CalendarConfig(_Frozen):
+    """How history is cut into as-of weeks and into training, validation and test weeks."""
+
+    horizon_days: Days = Field(28, description="Days after the as-of date in which an STR makes a client positive.")
+    embargo_days: Days = Field(
+        28, description="Days left out between two splits: as long as the horizon, or labels of one overlap the next."
+    )
+    warmup_days: Days = Field(90, description="Days of history before the first as-of date: the longest window.")
+    max_weeks: Annotated[int, Field(ge=4)] = Field(
+        52, description="As-of weeks kept, counted back from the newest; older history only feeds windows."
+    )
+    validation_ratio: Ratio = Field(0.2, description="Share of the labelled weeks used for validation.")
+    test_ratio: Ratio = Field(0.25, description="Share of the labelled weeks used for the final test.")
+
+
+class SourceConfig(_Frozen):
+    """What adapters assume of data sets made elsewhere."""
+
+    reporting_delay_days: Annotated[int, Field(ge=0)] = Field(
+        30,
+        description=(
+            "Days from the laundering event to the STR. 30 days from detection is the filing limit of "
+            "31 CFR 1020.320(b)(3), read 2026-11."
+        ),
+    )
+    base_currency: str = Field("EUR", description="ISO 4217 code used where neither data nor adapter names one.")
+
+
+class FeatureConfig(_Frozen):
+    """Windows and thresholds of the pillars."""
+
+    window_days: tuple[int, int, int] = Field((7, 30, 90), description="Short, middle and long window, in days.")
+    baseline_days: Days = Field(364, description="The client's own trailing baseline: 52 whole weeks.")
+    baseline_gap_days: Days = Field(
+        28, description="Newest days kept out of the baseline, so that a burst does not become its own normal."
+    )
+    reporting_threshold_base: float = Field(
+        10_000.0,
+        gt=0,
+        description=(
+            "Amount that triggers a currency transaction report: 10,000 in 31 CFR 1010.311 (USD), in PCMLTFR "
+            "(CAD) and in Regulation (EU) 2024/1624 Art. 80 as the cash limit (EUR); read 2026-11."
+        ),
+    )
+    near_threshold_ratio: Ratio = Field(
+        0.9, description="Lower edge of the structuring band, as a share of the reporting threshold."
+    )
+    burst_seconds: Annotated[int, Field(ge=1)] = Field(60, description="Gap under which payments form one burst.")
+    fund_through_hours: tuple[int, int] = Field((24, 72), description="How soon inflow must leave, in hours.")
+    cycle_window_days: Days = Field(14, description="All edges of a temporal cycle fall into this many days.")
+    cycle_max_length: Annotated[int, Field(ge=2, le=6)] = Field(6, description="Longest cycle looked for, in edges.")
+    peer_minimum_clients: Annotated[int, Field(ge=5)] = Field(
+        30, description="Clients a peer group needs before its statistics are used; below it, the wider group is."
+    )
+    tsfresh_sample_clients: Annotated[int, Field(ge=0)] = Field(
+        200, description="Training clients on which tsfresh characteristics are discovered; 0 turns discovery off."
+    )
+    tsfresh_max_features: Annotated[int, Field(ge=0)] = Field(12, description="Characteristics kept by relevance.")
+
+
+class ModelConfig(_Frozen):
+    """Training effort and decision policy of both tiers."""
+
+    seed: int = Field(20_260_101, description="Seed of every random draw in training and evaluation.")
+    folds: Annotated[int, Field(ge=2)] = Field(5, description="Out-of-fold parts, grouped by client.")
+    trees: Annotated[int, Field(ge=10)] = Field(
+        200, description="Boosting rounds at most; early stopping may use less."
+    )
+    depth: Annotated[int, Field(ge=1, le=8)] = Field(
+        4, description="Tree depth; 4 keeps exact TreeSHAP about five times cheaper than 6."
+    )
+    learning_rate: float = Field(0.08, gt=0, le=1, description="Shrinkage per boosting round.")
+    isolation_trees: Annotated[int, Field(ge=10)] = Field(100, description="Isolation Forest size (Liu et al. 2008).")
+    isolation_sample: Annotated[int, Field(ge=16)] = Field(256, description="Rows per isolation tree (same source).")
+    alpha: Ratio = Field(0.7, description="Weight of the supervised half where validation cannot tune it.")
+    alpha_grid: tuple[float, ...] = Field(
+        (0.0, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0), description="Weights tried per pillar on validation weeks."
+    )
+    negative_ratio: Annotated[int, Field(ge=1)] = Field(
+        60,
+        description="Negative rows kept per positive in training; the rest is dropped by seeded sampling, by client.",
+    )
+    train_week_stride: Annotated[int, Field(ge=1)] = Field(
+        1, description="Every n-th training week is used: neighbouring weeks share most of their windows."
+    )
+    bootstrap_samples: Annotated[int, Field(ge=20)] = Field(
+        500, description="Resamples by client behind each interval."
+    )
+    parallel_fits: Annotated[int, Field(ge=1)] = Field(
+        2, description="Fits at a time, one thread each: faster and more repeatable than threads inside a fit."
+    )
+    alert_capacity_ratio: Ratio = Field(0.01, description="Share of scored clients investigators can work in a week.")
+    medium_ratio: Ratio = Field(0.05, description="Share of clients at or above MEDIUM on validation weeks.")
+    low_ratio: Ratio = Field(0.20, description="Share of clients at or above LOW on validation weeks.")
+    hysteresis_ratio: Ratio = Field(
+        0.8, description="A client leaves a band only under this share of its cut, so that bands do not flicker."
+    )
+
+
+class SimulationConfig(_Frozen):
+    """The simulated bank."""
+
+    clients: Annotated[int, Field(ge=50)] = Field(4_000, description="Clients of the bank.")
+    start_date: date = Field(date(2024, 1, 1), description="First simulated day.")
+    days: Annotated[int, Field(ge=60)] = Field(546, description="Simulated days.")
+    launderer_ratio: Ratio = Field(0.04, description="Share of clients that launder at some time.")
+    undetected_ratio: Ratio = Field(0.25, description="Share of launderers that never get an STR.")
+    wrong_str_ratio: Ratio = Field(0.004, description="Share of honest clients that get an STR all the same.")
+    seed: int = Field(7, description="Seed of the whole simulation.")
+
+
+class Config(_Frozen):
+    """All knobs of one run."""
+
+    profile: Profile = Profile.DEMO
+    calendar: CalendarConfig = CalendarConfig()
+    source: SourceConfig = SourceConfig()
+    features: FeatureConfig = FeatureConfig()
+    models: ModelConfig = ModelConfig()
+    simulation: SimulationConfig = SimulationConfig()
+
+    @model_validator(mode="after")
+    def _embargo_covers_horizon(self) -> Self:
+        if self.calendar.embargo_days < self.calendar.horizon_days:
+            msg = (
+                f"embargo_days ({self.calendar.embargo_days}) is shorter than horizon_days "
+                f"({self.calendar.horizon_days}): labels of one split would reach into the next. Raise embargo_days."
+            )
+            raise ValueError(msg)
+        return self
+
+
+def load_config(profile: Profile | str) -> Config:
+    """Return the knobs of a profile.
+
+    >>> load_config("tiny").simulation.clients
+    400
+    >>> load_config("huge")
+    Traceback (most recent call last):
+    ...
+    ValueError: 'huge' is not a valid Profile
+    """
+    profile = Profile(profile)
+    if profile is Profile.TINY:
+        return Config(
+            profile=profile,
+            calendar=CalendarConfig(max_weeks=30),
+            features=FeatureConfig(tsfresh_sample_clients=40, tsfresh_max_features=4),
+            models=ModelConfig(trees=40, folds=3, isolation_trees=30, bootstrap_samples=60),
+            simulation=SimulationConfig(clients=400, days=364, launderer_ratio=0.10),
+        )
+    if profile is Profile.BANK:
+        return Config(
+            profile=profile,
+            calendar=CalendarConfig(max_weeks=40),
+            features=FeatureConfig(tsfresh_sample_clients=400),
+            models=ModelConfig(trees=300, negative_ratio=40, bootstrap_samples=300),
+            simulation=SimulationConfig(clients=50_000, days=546, launderer_ratio=0.02),
+        )
+    return Config(profile=profile)
+
+
+class Settings(BaseSettings):
+    """Where a run keeps its state and what it reads, from ``BCRS_*`` environment variables."""
+
+    model_config = SettingsConfigDict(env_prefix="BCRS_", frozen=True)
+
+    profile: Profile = Field(Profile.DEMO, description="Size and effort: tiny, demo or bank.")
+    data_dir: Path = Field(Path("data"), description="Folder of the landing area, warehouse, models and reports.")
+    source: str = Field(
+        "simulated",
+        description="What the main job reads: simulated, folder:<path> or <format>:<path> (amlsim, amlgentex, ...).",
+    )
+
+    @property
+    def root(self) -> Path:
+        """Absolute data folder."""
+        return self.data_dir.expanduser().resolve()
+
+    @property
+    def landing(self) -> Path:
+        """Folder that receives input files in the contract's form."""
+        return self.root / "landing"
+
+    @property
+    def warehouse(self) -> Path:
+        """The DuckDB file that only the running job opens."""
+        return self.root / "warehouse" / "bcrs.duckdb"
+
+    @property
+    def serving(self) -> Path:
+        """The DuckDB file analysts and pages open: marts of the last good run."""
+        return self.root / "serving" / "marts_serving.duckdb"
+
+    @property
+    def models(self) -> Path:
+        """Folder of saved models, one sub-folder per model id."""
+        return self.root / "models"
+
+    @property
+    def reports(self) -> Path:
+        """Folder of summaries and pages."""
+        return self.root / "reports"
+
+    @property
+    def dagster_home(self) -> Path:
+        """Dagster's instance."""
+        return self.root / "dagster_home"
+
+    def config(self) -> Config:
+        """Knobs of the chosen profile."""
+        return load_config(self.profile)
