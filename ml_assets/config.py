@@ -98,7 +98,7 @@ class ModelConfig(_Frozen):
     seed: int = Field(20_260_101, description="Seed of every random draw in training and evaluation.")
     folds: Annotated[int, Field(ge=2)] = Field(5, description="Out-of-fold parts, grouped by client.")
     trees: Annotated[int, Field(ge=10)] = Field(
-        200, description="Boosting rounds at most; early stopping may use less."
+        200, description="Boosting rounds at most; fewer with early stopping."
     )
     depth: Annotated[int, Field(ge=1, le=8)] = Field(
         4, description="Tree depth; 4 keeps exact TreeSHAP about five times cheaper than 6."
@@ -112,13 +112,13 @@ class ModelConfig(_Frozen):
     )
     negative_ratio: Annotated[int, Field(ge=1)] = Field(
         60,
-        description="Negative rows kept per positive in training; the rest is dropped by seeded sampling, by client.",
+        description="Negative rows kept per positive in training; the rest is dropped by seeded sampling.",
     )
     train_week_stride: Annotated[int, Field(ge=1)] = Field(
         1, description="Every n-th training week is used: neighbouring weeks share most of their windows."
     )
     bootstrap_samples: Annotated[int, Field(ge=20)] = Field(
-        500, description="Resamples by client behind each interval."
+        500, description="Resamples by client per interval."
     )
     parallel_fits: Annotated[int, Field(ge=1)] = Field(
         2, description="Fits at a time, one thread each: faster and more repeatable than threads inside a fit."
