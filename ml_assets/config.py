@@ -8,13 +8,20 @@ variables (prefix ``BCRS_``).
 
 from __future__ import annotations
 
+import json
+import os
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    JsonConfigSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
 Days = Annotated[int, Field(ge=1)]
@@ -195,9 +202,13 @@ def load_config(profile: Profile | str) -> Config:
 
 
 class Settings(BaseSettings):
-    """Where a run keeps its state and what it reads, from ``BCRS_*`` environment variables."""
+    """Where a run keeps its state and what it reads: ``BCRS_*`` environment variables, else the last run's choice.
 
-    model_config = SettingsConfigDict(env_prefix="BCRS_", frozen=True)
+    The main job writes its choice to ``<data_dir>/settings.json``, so that the UI, the schedules and the
+    sensor go on with what was run last.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="BCRS_", frozen=True, extra="ignore")
 
     profile: Profile = Field(Profile.DEMO, description="Size and effort: tiny, demo or bank.")
     data_dir: Path = Field(Path("data"), description="Folder of the landing area, warehouse, models and reports.")
@@ -205,6 +216,27 @@ class Settings(BaseSettings):
         "simulated",
         description="What the main job reads: simulated, folder:<path> or <format>:<path> (amlsim, amlgentex, ...).",
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments first, then the environment, then the choice of the last run."""
+        remembered = Path(os.environ.get("BCRS_DATA_DIR", "data")).expanduser() / "settings.json"
+        return init_settings, env_settings, JsonConfigSettingsSource(settings_cls, json_file=remembered)
+
+    def remember(self) -> None:
+        """Write profile and source to ``<data_dir>/settings.json``, atomically."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        target = self.root / "settings.json"
+        partial = target.with_suffix(".partial")
+        partial.write_text(json.dumps({"profile": self.profile.value, "source": self.source}, indent=2))
+        os.replace(partial, target)
 
     @property
     def root(self) -> Path:

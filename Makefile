@@ -1,0 +1,62 @@
+# Two commands on a bare machine (python3 >= 3.11, make, git): `make run` and `make test`.
+# PROFILE=tiny|demo|bank  DATA=<folder of your three files>  DATASET=<format>:<folder>
+PYTHON  ?= python3
+PROFILE ?= demo
+DATA    ?=
+DATASET ?=
+VENV    := .venv
+BIN     := $(VENV)/bin
+SOURCE  := $(if $(DATASET),$(DATASET),$(if $(DATA),folder:$(DATA),simulated))
+
+export BCRS_DATA_DIR ?= data
+export PYTHONUNBUFFERED = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check ui sql docs results screenshots clean lock
+
+help:            ## show these targets
+	@grep -hE '^[a-z]+: .*##|^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 20
+
+$(VENV)/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) or sys.version_info >= (3, 14))' || \
+	  { echo "B-CRS needs Python 3.11, 3.12 or 3.13; '$(PYTHON)' is $$($(PYTHON) --version). Try: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "Python cannot make a virtual environment; on Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+
+$(VENV)/.run: pyproject.toml constraints.txt | $(VENV)/bin/uv
+	@echo "Installing pinned dependencies into $(VENV) (once, about half a minute) ..."
+	@UV_COMPILE_BYTECODE=1 $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.run
+	@UV_COMPILE_BYTECODE=1 $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]'
+	@touch $@
+
+run: $(VENV)/.run   ## set up, then the main job: PROFILE=, DATA= or DATASET=
+	@$(BIN)/bcrs run --profile $(PROFILE) --source "$(SOURCE)"
+
+test: $(VENV)/.test ## set up, then lint, types, dbt parse, all tests
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/bcrs prepare
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(VENV)/.test ## lint and types only, runs nothing
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+ui: $(VENV)/.run    ## Dagster's UI on the instance the last run wrote
+	@$(BIN)/bcrs ui
+
+sql: $(VENV)/.run   ## open the marts in the DuckDB shell (readable while a run goes on)
+	@$(BIN)/bcrs sql
+
+docs: $(VENV)/.run  ## dbt docs of the warehouse
+	@$(BIN)/bcrs docs
+
+lock:               ## resolve the pins again (all extras, with hashes)
+	@$(BIN)/uv pip compile --universal --generate-hashes --no-header --python-version 3.11 --all-extras pyproject.toml -o constraints.txt
+
+clean:              ## remove everything a run wrote; input folders stay untouched
+	rm -rf data/landing data/warehouse data/serving data/models data/reports data/dagster_home data/settings.json
