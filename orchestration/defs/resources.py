@@ -1,0 +1,183 @@
+"""What assets talk to: the warehouse file, the folders, dbt.
+
+One process writes the DuckDB file at a time and a writer excludes every reader, so connections are
+short and retried; analysts read the published serving file instead.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+import polars as pl
+from dagster_dbt import DbtCliResource, DbtProject
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+
+from ml_assets.config import Settings
+from ml_assets.contracts import TableContract
+
+SETTINGS = Settings()
+"""The settings of this process: the one place where wiring learns its folders and knobs."""
+
+CONFIG = SETTINGS.config()
+
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+
+MEMORY_LIMIT = "8GB"
+"""DuckDB spills to disk above this; leaves room for Python on a 16 GB machine."""
+
+_SQL_TYPES = {
+    "text": "VARCHAR",
+    "integer": "BIGINT",
+    "number": "DOUBLE",
+    "boolean": "BOOLEAN",
+    "date": "DATE",
+    "timestamp": "TIMESTAMP",
+}
+
+
+def dbt_environment() -> dict[str, str]:
+    """Environment variables the dbt profile reads."""
+    return {
+        "BCRS_WAREHOUSE": str(SETTINGS.warehouse),
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+        "DO_NOT_TRACK": "1",
+    }
+
+
+os.environ.update(dbt_environment())
+
+DBT_PROJECT = DbtProject(project_dir=PROJECT_ROOT / "dbt_project", profiles_dir=PROJECT_ROOT / "dbt_project")
+
+
+def dbt_resource() -> DbtCliResource:
+    """dbt's command line on this project."""
+    return DbtCliResource(project_dir=DBT_PROJECT)
+
+
+class WarehouseBusyError(RuntimeError):
+    """Another process holds the warehouse file."""
+
+
+class Warehouse(dg.ConfigurableResource):
+    """The DuckDB warehouse file: short connections, whole-table and whole-week writes in one transaction."""
+
+    path: str
+
+    @contextmanager
+    def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection for a few statements; retried while another process holds the file.
+
+        Raises
+        ------
+        WarehouseBusyError : the file stayed locked; says which process holds it.
+        """
+        con = _open(self.path)
+        try:
+            # a missing table must be an error, not whatever Python object bears its name
+            con.execute("set python_enable_replacements = false")
+            con.execute("set TimeZone = 'UTC'")
+            con.execute(f"set memory_limit = '{MEMORY_LIMIT}'")
+            con.execute("set enable_progress_bar = false")
+            yield con
+        finally:
+            con.close()
+
+    def read(self, sql: str, parameters: Sequence[Any] | None = None) -> pl.DataFrame:
+        """Rows of ``sql`` as a polars frame; decimals stay decimals."""
+        with self.connect() as con:
+            return con.sql(sql, params=parameters).pl()
+
+    def exists(self, address: str) -> bool:
+        """Is there a table or view at ``schema.name``."""
+        if not Path(self.path).exists():
+            return False
+        schema, name = address.split(".")
+        with self.connect() as con:
+            found = con.execute(
+                "select count(*) from information_schema.tables where table_schema = ? and table_name = ?",
+                [schema, name],
+            ).fetchone()
+        return bool(found and found[0])
+
+    def replace_table(self, contract: TableContract, frame: pl.DataFrame) -> int:
+        """Replace the whole table by ``frame`` in one transaction; returns rows written."""
+        return self._write(contract, frame, None)
+
+    def replace_weeks(self, contract: TableContract, frame: pl.DataFrame, weeks: Sequence[date]) -> int:
+        """Replace exactly ``weeks`` by ``frame`` in one transaction; returns rows written.
+
+        Raises
+        ------
+        ValueError : ``frame`` holds a week that was not asked for.
+        """
+        strangers = sorted(set(frame["as_of_date"].unique().to_list()) - set(weeks))
+        if strangers:
+            raise ValueError(f"{contract.address}: rows of weeks that were not asked for: {strangers[:3]}")
+        return self._write(contract, frame, weeks)
+
+    def _write(self, contract: TableContract, frame: pl.DataFrame, weeks: Sequence[date] | None) -> int:
+        columns = ", ".join(f'"{c.name}" {_SQL_TYPES[c.dtype]}' for c in contract.columns)
+        frame = contract.conform(frame)
+        with self.connect() as con:
+            con.execute("begin")
+            try:
+                con.execute(f"create schema if not exists {contract.schema}")
+                if weeks is None or not _has_columns(con, contract):
+                    # changed columns: a table of other columns cannot take these rows, and is rebuilt by a backfill
+                    con.execute(f"drop table if exists {contract.address}")
+                con.execute(f"create table if not exists {contract.address} ({columns})")
+                _comment(con, contract)
+                if weeks is not None:
+                    con.execute(f"delete from {contract.address} where as_of_date in (select unnest(?::date[]))", [weeks])
+                con.register("_incoming", frame.to_arrow())
+                con.execute(f"insert into {contract.address} by name select * from _incoming")
+                con.unregister("_incoming")
+                con.execute("commit")
+            except BaseException:
+                con.execute("rollback")
+                raise
+        return frame.height
+
+
+@retry(
+    retry=retry_if_exception_type(WarehouseBusyError),
+    stop=stop_after_attempt(8),
+    wait=wait_exponential_jitter(initial=0.2, max=5),
+    reraise=True,
+)
+def _open(path: str) -> duckdb.DuckDBPyConnection:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return duckdb.connect(path)
+    except duckdb.IOException as error:
+        if "lock" not in str(error).lower():
+            raise
+        raise WarehouseBusyError(
+            f"The warehouse {path} is in use by another process ({str(error).splitlines()[0]}). "
+            "Wait for the other run to end, or stop it; to look at results meanwhile use `make sql`."
+        ) from error
+
+
+def _has_columns(con: duckdb.DuckDBPyConnection, contract: TableContract) -> bool:
+    present = con.execute(
+        "select column_name from information_schema.columns where table_schema = ? and table_name = ? "
+        "order by ordinal_position",
+        [contract.schema, contract.name],
+    ).fetchall()
+    return [p[0] for p in present] == contract.names
+
+
+def _comment(con: duckdb.DuckDBPyConnection, contract: TableContract) -> None:
+    def quoted(text: str) -> str:
+        return "'" + text.replace("'", "''") + "'"
+
+    con.execute(f"comment on table {contract.address} is {quoted(contract.description)}")
+    for c in contract.columns:
+        con.execute(f'comment on column {contract.address}."{c.name}" is {quoted(f"{c.description} [{c.unit}]")}')

@@ -1,0 +1,155 @@
+"""dbt's models as assets: staging (unpartitioned), weekly windows and marts, each in one dbt call.
+
+Python and dbt meet only in tables. The weeks a call shall replace are handed over in
+``intermediate.requested_weeks`` and not as dbt variables: different variables would make dbt parse the
+whole project again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, dbt_assets
+
+from ml_assets.contracts import Column, TableContract
+from orchestration.defs.partitions import AS_OF_WEEKS, weeks_of
+from orchestration.defs.resources import DBT_PROJECT, Warehouse
+
+REQUESTED_WEEKS = TableContract(
+    schema="intermediate",
+    name="requested_weeks",
+    description="One row per as-of date that the running step replaces.",
+    grain=("as_of_date",),
+    columns=(Column("as_of_date", "date", "As-of Monday to compute again.", "-"),),
+)
+
+
+def ensure_manifest() -> Path:
+    """Parse the dbt project if its files changed since the last parse; returns the manifest's path."""
+    digest = hashlib.sha256()
+    root = DBT_PROJECT.project_dir
+    for path in sorted(root.rglob("*")):
+        if path.is_file() and not {"target", "logs"} & set(path.relative_to(root).parts):
+            digest.update(path.relative_to(root).as_posix().encode())
+            digest.update(path.read_bytes())
+    stamp = root / "target" / "parsed.sha256"
+    if not DBT_PROJECT.manifest_path.exists() or not stamp.exists() or stamp.read_text() != digest.hexdigest():
+        DBT_PROJECT.preparer.prepare(DBT_PROJECT)
+        stamp.write_text(digest.hexdigest())
+    return DBT_PROJECT.manifest_path
+
+
+class Translator(DagsterDbtTranslator):
+    """Asset key = schema/table = DuckDB address: dbt's default key, said here so that it cannot drift."""
+
+    def __init__(self) -> None:
+        # with source tests as checks, a blocking Python check ran after dbt had already read its table
+        super().__init__(
+            settings=DagsterDbtTranslatorSettings(enable_asset_checks=True, enable_source_tests_as_checks=False)
+        )
+
+    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
+        """``[schema, name]``."""
+        return dg.AssetKey([dbt_resource_props["schema"], dbt_resource_props["name"]])
+
+
+TRANSLATOR = Translator()
+MANIFEST = ensure_manifest()
+RETRY = dg.RetryPolicy(max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL)
+
+
+def _build(
+    context: dg.AssetExecutionContext, dbt: DbtCliResource, warehouse: Warehouse
+) -> Iterator[Any]:
+    """Run ``dbt build`` on the step's selection, then add row counts and columns to what it reports.
+
+    Counting waits for dbt to end, because dbt's process holds the warehouse file until then.
+    """
+    invocation = dbt.cli(["build"], context=context, raise_on_error=False)
+    events = list(invocation.stream())
+    tables = {e.output_name: e for e in events if isinstance(e, dg.Output)}
+    measured = _measure(context, warehouse, list(tables)) if tables else {}
+    for event in events:
+        if isinstance(event, dg.Output) and event.output_name in measured:
+            yield event.with_metadata({**(event.metadata or {}), **measured[event.output_name]})
+        else:
+            yield event
+    error = invocation.get_error()
+    if error is not None:
+        raise error
+
+
+def _measure(
+    context: dg.AssetExecutionContext, warehouse: Warehouse, outputs: list[str]
+) -> dict[str, dict[str, Any]]:
+    measured: dict[str, dict[str, Any]] = {}
+    with warehouse.connect() as con:
+        for output in outputs:
+            schema, name = context.asset_key_for_output(output).path
+            found = con.execute(
+                "select column_name, data_type, is_nullable from information_schema.columns "
+                "where table_schema = ? and table_name = ? order by ordinal_position",
+                [schema, name],
+            ).fetchall()
+            if not found:
+                continue
+            rows = con.execute(f'select count(*) from "{schema}"."{name}"').fetchone()
+            measured[output] = {
+                "dagster/row_count": rows[0] if rows else 0,
+                "dagster/table_name": f"{schema}.{name}",
+                "columns": len(found),
+            }
+    return measured
+
+
+def request_weeks(warehouse: Warehouse, weeks: list[date]) -> None:
+    """Tell dbt's weekly models which as-of dates to replace."""
+    warehouse.replace_table(REQUESTED_WEEKS, pl.DataFrame({"as_of_date": weeks}, schema={"as_of_date": pl.Date}))
+
+
+@dbt_assets(
+    manifest=MANIFEST,
+    select="tag:unpartitioned",
+    name="dbt_staging",
+    dagster_dbt_translator=TRANSLATOR,
+    retry_policy=RETRY,
+)
+def dbt_staging(context: dg.AssetExecutionContext, dbt: DbtCliResource, warehouse: Warehouse) -> Iterator[Any]:
+    """Seeds, staging, quarantine and the unpartitioned intermediate tables."""
+    yield from _build(context, dbt, warehouse)
+
+
+@dbt_assets(
+    manifest=MANIFEST,
+    select="tag:weekly",
+    name="dbt_weekly",
+    dagster_dbt_translator=TRANSLATOR,
+    partitions_def=AS_OF_WEEKS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    retry_policy=RETRY,
+)
+def dbt_weekly(context: dg.AssetExecutionContext, dbt: DbtCliResource, warehouse: Warehouse) -> Iterator[Any]:
+    """The spine, windows and labels of the requested weeks."""
+    request_weeks(warehouse, weeks_of(context))
+    yield from _build(context, dbt, warehouse)
+
+
+@dbt_assets(
+    manifest=MANIFEST,
+    select="tag:marts",
+    name="dbt_marts",
+    dagster_dbt_translator=TRANSLATOR,
+    partitions_def=AS_OF_WEEKS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    retry_policy=RETRY,
+)
+def dbt_marts(context: dg.AssetExecutionContext, dbt: DbtCliResource, warehouse: Warehouse) -> Iterator[Any]:
+    """Marts of the requested weeks, from scores to what analysts read."""
+    request_weeks(warehouse, weeks_of(context))
+    yield from _build(context, dbt, warehouse)
