@@ -97,6 +97,34 @@ class FeatureConfig(_Frozen):
         200, description="Training clients on which tsfresh characteristics are discovered; 0 turns discovery off."
     )
     tsfresh_max_features: Annotated[int, Field(ge=0)] = Field(12, description="Characteristics kept by relevance.")
+    tsfresh_fdr_ratio: Ratio = Field(
+        0.05, description="False discovery rate of the relevance test (Benjamini & Yekutieli 2001), tsfresh's default."
+    )
+    tsfresh_redundant_correlation: Ratio = Field(
+        0.9, description="A characteristic whose rank correlation with a chosen one exceeds this adds nothing: skipped."
+    )
+    tsfresh_chunk_rows: Annotated[int, Field(ge=1)] = Field(
+        20_000, description="Rows per chunk: three 90-day series of 8 bytes a day take 43 MB for 20,000 rows."
+    )
+    baseline_minimum_weeks: Annotated[int, Field(ge=2)] = Field(
+        8, description="Whole baseline weeks under which a client has no normal of its own: two months."
+    )
+    baseline_std_floor_ratio: Ratio = Field(
+        0.1,
+        description=(
+            "Least standard deviation of the baseline, as a share of its mean: a client whose weeks are all alike "
+            "would otherwise show an infinite z-score for a cent more."
+        ),
+    )
+    daily_minimum_days: Annotated[int, Field(ge=4)] = Field(
+        14, description="Days of daily history under which autocorrelation, change point and spectrum are null."
+    )
+    night_hours: tuple[Annotated[int, Field(ge=0, le=23)], Annotated[int, Field(ge=0, le=23)]] = Field(
+        (22, 6), description="First hour of the night and first hour after it, UTC: 22:00 to 05:59."
+    )
+    shift_minimum_count: Annotated[int, Field(ge=1)] = Field(
+        5, description="Transactions each of two periods needs before their distributions are compared."
+    )
 
 
 class ModelConfig(_Frozen):
