@@ -1,0 +1,47 @@
+"""Great Expectations suites of the Python-made tables as blocking asset checks.
+
+dbt's own tests become asset checks by themselves; the suites here follow from the table contracts. A
+check is part of the step that wrote the table, so it sees exactly the weeks just replaced.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+import polars as pl
+
+from ml_assets.contracts import TableContract
+from ml_assets.contracts.expectations import profile_table, validate
+from orchestration.defs.metadata import markdown_table
+
+CHECK = "contract_holds"
+
+
+def check_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
+    """The blocking check that a table keeps its contract."""
+    return dg.AssetCheckSpec(
+        CHECK,
+        asset=key,
+        blocking=True,
+        description="Great Expectations: grain unique, no empty week, nulls only where the contract allows, ranges kept.",
+    )
+
+
+def check_result(frame: pl.DataFrame, contract: TableContract, expected_rows: int | None = None) -> dg.AssetCheckResult:
+    """Validate ``frame``; ``expected_rows`` adds that every row of the spine is there, once."""
+    result = validate(frame, contract)
+    failures = list(result.failures)
+    if expected_rows is not None and frame.height != expected_rows:
+        failures.append(f"{frame.height} rows, but the spine has {expected_rows}")
+    return dg.AssetCheckResult(
+        check_name=CHECK,
+        asset_key=dg.AssetKey([contract.schema, contract.name]),
+        passed=not failures,
+        severity=dg.AssetCheckSeverity.ERROR,
+        metadata={
+            "expectations": result.evaluated,
+            "failed": "; ".join(failures) or "none",
+            "profile": markdown_table(profile_table(frame, contract).transpose(include_header=True, column_names=None), 60)
+            if frame.height
+            else "empty",
+        },
+    )

@@ -1,0 +1,235 @@
+"""The calendar and the five behavioural pillars plus the scheme indicators, one asset each.
+
+Every weekly asset takes whole as-of weeks, reads the history those weeks may see, calls one
+``build`` in ``ml_assets.features`` and replaces exactly those weeks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import date, timedelta
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from ml_assets.contracts import TableContract
+from ml_assets.features import (
+    p1_volume_velocity,
+    p2_network,
+    p3_temporal,
+    p4_typology,
+    p5_profile,
+    p6_scheme,
+)
+from ml_assets.features.history import TRANSACTION_COLUMNS, History, Spine, build_history, build_spine
+from ml_assets.models.calendar import CALENDAR_CONTRACT, WEEKS_CONTRACT, plan_calendar
+from orchestration.defs.checks import check_result, check_spec
+from orchestration.defs.metadata import definition_metadata, distribution_picture, markdown_table, run_metadata
+from orchestration.defs.partitions import AS_OF_WEEKS, register_weeks, weeks_of
+from orchestration.defs.resources import CONFIG, Warehouse
+from orchestration.defs.warehouse import RETRY
+
+LOOKBACK_DAYS = 400
+"""History a week may need: the 364-day baseline and a margin, whatever lies further back."""
+
+SPINE_KEY = dg.AssetKey(["intermediate", "int_client_weeks"])
+WINDOWS_KEY = dg.AssetKey(["intermediate", "int_client_windows"])
+TRANSACTIONS_KEY = dg.AssetKey(["intermediate", "int_transactions"])
+
+
+@dg.multi_asset(
+    name="calendar",
+    specs=[
+        dg.AssetSpec(
+            ["intermediate", contract.name],
+            deps=[TRANSACTIONS_KEY, dg.AssetKey(["staging", "stg_str_labels"])],
+            group_name="intermediate",
+            kinds={"python", "duckdb"},
+            description=contract.description,
+            metadata=definition_metadata(contract),
+        )
+        for contract in (WEEKS_CONTRACT, CALENDAR_CONTRACT)
+    ],
+)
+def calendar(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[dg.MaterializeResult]:
+    """Cut history into as-of weeks and register them as partitions."""
+    bounds = warehouse.read(
+        "select min(txn_date) as first_date, max(txn_date) as last_date from intermediate.int_transactions"
+    ).row(0, named=True)
+    last_str = warehouse.read("select max(str_date) as last_str from staging.stg_str_labels where str_flag").item()
+    if bounds["first_date"] is None:
+        raise dg.Failure(
+            "No transaction was kept: every row is in quarantine. "
+            "Look at quality.quarantine_transactions (or `make sql`: rpt_data_quality) for the reasons."
+        )
+    plan = plan_calendar(bounds["first_date"], bounds["last_date"], last_str, CONFIG.calendar)
+    weeks = plan.weeks_frame()
+    warehouse.replace_table(WEEKS_CONTRACT, weeks)
+    warehouse.replace_table(CALENDAR_CONTRACT, plan.plan_frame())
+    register_weeks(context.instance, weeks["as_of_date"].to_list())
+    yield dg.MaterializeResult(
+        asset_key=["intermediate", WEEKS_CONTRACT.name],
+        metadata=run_metadata(weeks.height, {"weeks": markdown_table(weeks, rows=80)}),
+    )
+    yield dg.MaterializeResult(
+        asset_key=["intermediate", CALENDAR_CONTRACT.name],
+        metadata=run_metadata(1, {"plan": markdown_table(plan.plan_frame())}),
+    )
+
+
+_CACHE: dict[Any, History] = {}
+
+
+def read_history(warehouse: Warehouse, weeks: list[date]) -> History:
+    """Transactions the weeks may see, as sorted arrays; the last one read is kept for the next pillar of the run."""
+    low, high = weeks[0] - timedelta(days=LOOKBACK_DAYS), weeks[-1]
+    state = warehouse.read("select count(*) as n, sum(rows)::bigint as r, max(content_hash) as h from raw.deliveries")
+    key = (warehouse.path, low, high, state.row(0))
+    if key not in _CACHE:
+        frame = warehouse.read(
+            f"select {', '.join(TRANSACTION_COLUMNS)} from intermediate.int_transactions "
+            "where txn_date >= ? and txn_date < ? and known_date < ?",
+            [low, high, high],
+        )
+        _CACHE.clear()
+        _CACHE[key] = build_history(frame)
+    return _CACHE[key]
+
+
+def read_weeks(warehouse: Warehouse, address: str, weeks: list[date], columns: str = "*") -> pl.DataFrame:
+    """Rows of the given as-of weeks, decimals as 64-bit floats, sorted by client and week."""
+    frame = warehouse.read(
+        f"select {columns} from {address} where as_of_date in (select unnest(?::date[])) order by client_id, as_of_date",
+        [weeks],
+    )
+    return frame.with_columns(pl.selectors.decimal().cast(pl.Float64))
+
+
+def read_spine(warehouse: Warehouse, history: History, weeks: list[date]) -> Spine:
+    """The (client, as-of date) pairs of the weeks."""
+    return build_spine(
+        history, read_weeks(warehouse, "intermediate.int_client_weeks", weeks, "client_id, as_of_date")
+    )
+
+
+def _windows(warehouse: Warehouse, weeks: list[date]) -> dict[str, pl.DataFrame]:
+    return {"windows": read_weeks(warehouse, "intermediate.int_client_windows", weeks)}
+
+
+def _network(warehouse: Warehouse, weeks: list[date]) -> dict[str, pl.DataFrame]:
+    return {
+        "first_seen": warehouse.read(
+            "select client_id, counterparty_id, first_known_date from intermediate.int_counterparty_first_seen "
+            "where first_known_date < ? order by all",
+            [weeks[-1]],
+        ),
+        "jurisdictions": warehouse.read("from seeds.jurisdictions order by iso2"),
+    }
+
+
+def _profiles(warehouse: Warehouse, weeks: list[date]) -> dict[str, pl.DataFrame]:
+    return {"profiles": read_weeks(warehouse, "intermediate.int_client_weeks", weeks), **_windows(warehouse, weeks)}
+
+
+def _schemes(warehouse: Warehouse, weeks: list[date]) -> dict[str, pl.DataFrame]:
+    return {
+        **_profiles(warehouse, weeks),
+        "scheme_countries": warehouse.read("from seeds.scheme_countries order by all"),
+        "scheme_sectors": warehouse.read("from seeds.scheme_sectors order by all"),
+    }
+
+
+def _nothing(warehouse: Warehouse, weeks: list[date]) -> dict[str, pl.DataFrame]:
+    return {}
+
+
+def pillar_asset(
+    contract: TableContract,
+    build: Callable[..., pl.DataFrame],
+    inputs: Callable[[Warehouse, list[date]], dict[str, pl.DataFrame]],
+    deps: list[dg.AssetKey],
+    hits_contract: TableContract | None = None,
+    hits: Callable[..., pl.DataFrame] | None = None,
+) -> dg.AssetsDefinition:
+    """The weekly asset (or, with evidence rows, the pair of assets) of one pillar."""
+    contracts = [contract] + ([hits_contract] if hits_contract else [])
+    key = dg.AssetKey(["features", contract.name])
+
+    @dg.multi_asset(
+        name=contract.name,
+        specs=[
+            dg.AssetSpec(
+                ["features", c.name],
+                deps=[TRANSACTIONS_KEY, SPINE_KEY, *deps],
+                group_name="features",
+                kinds={"python", "polars", "duckdb"},
+                description=c.description,
+                metadata=definition_metadata(c),
+                partitions_def=AS_OF_WEEKS,
+            )
+            for c in contracts
+        ],
+        check_specs=[check_spec(key)],
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        retry_policy=RETRY,
+    )
+    def pillar(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
+        weeks = weeks_of(context)
+        history = read_history(warehouse, weeks)
+        spine = read_spine(warehouse, history, weeks)
+        frames = inputs(warehouse, weeks)
+        frame = build(history, spine, CONFIG.features, **frames)
+        warehouse.replace_weeks(contract, frame, weeks)
+        names = [c.name for c in contract.features]
+        yield dg.MaterializeResult(
+            asset_key=key,
+            metadata=run_metadata(
+                frame.height,
+                {
+                    "weeks": len(weeks),
+                    "null ratio": markdown_table(_null_ratios(frame, names), rows=len(names)),
+                    "distribution": distribution_picture(
+                        frame.filter(pl.col("as_of_date") == weeks[-1]), names, f"{contract.address}, {weeks[-1]}"
+                    ),
+                },
+            ),
+        )
+        yield check_result(frame, contract, expected_rows=len(spine))
+        if hits_contract is not None and hits is not None:
+            found = hits(history, spine, CONFIG.features, **frames)
+            warehouse.replace_weeks(hits_contract, found, weeks)
+            yield dg.MaterializeResult(
+                asset_key=["features", hits_contract.name], metadata=run_metadata(found.height)
+            )
+
+    return pillar
+
+
+def _null_ratios(frame: pl.DataFrame, names: list[str]) -> pl.DataFrame:
+    return (
+        frame.select(pl.col(names).is_null().mean())
+        .unpivot(variable_name="feature", value_name="null_ratio")
+        .sort("null_ratio", "feature", descending=[True, False])
+    )
+
+
+FIRST_SEEN_KEY = dg.AssetKey(["intermediate", "int_counterparty_first_seen"])
+JURISDICTIONS_KEY = dg.AssetKey(["seeds", "jurisdictions"])
+SCHEME_KEYS = [dg.AssetKey(["seeds", "scheme_countries"]), dg.AssetKey(["seeds", "scheme_sectors"])]
+
+feat_p1 = pillar_asset(p1_volume_velocity.CONTRACT, p1_volume_velocity.build, _windows, [WINDOWS_KEY])
+feat_p2 = pillar_asset(p2_network.CONTRACT, p2_network.build, _network, [FIRST_SEEN_KEY, JURISDICTIONS_KEY])
+feat_p3 = pillar_asset(p3_temporal.CONTRACT, p3_temporal.build, _nothing, [])
+feat_p4 = pillar_asset(
+    p4_typology.CONTRACT, p4_typology.build, _nothing, [], p4_typology.HITS_CONTRACT, p4_typology.hits
+)
+feat_p5 = pillar_asset(p5_profile.CONTRACT, p5_profile.build, _profiles, [WINDOWS_KEY])
+feat_p6 = pillar_asset(
+    p6_scheme.CONTRACT,
+    p6_scheme.build,
+    _schemes,
+    [WINDOWS_KEY, *SCHEME_KEYS],
+    p6_scheme.HITS_CONTRACT,
+    p6_scheme.hits,
+)
