@@ -158,6 +158,26 @@ class ModelConfig(_Frozen):
     parallel_fits: Annotated[int, Field(ge=1)] = Field(
         2, description="Fits at a time, one thread each: faster and more repeatable than threads inside a fit."
     )
+    row_sample_ratio: Ratio = Field(0.8, description="Share of rows each tree sees (stochastic boosting, Friedman 2002).")
+    column_sample_ratio: Ratio = Field(0.7, description="Share of features each tree sees.")
+    minimum_child_weight: float = Field(2.0, ge=0, description="Smallest sum of Hessians in a leaf.")
+    l2_penalty: float = Field(3.0, ge=0, description="Ridge penalty on leaf values: positives are few.")
+    histogram_bins: Annotated[int, Field(ge=16, le=256)] = Field(64, description="Bins per feature of the hist method.")
+    stopping_rounds: Annotated[int, Field(ge=5)] = Field(
+        20, description="Rounds without gain on an inner fold of training clients after which boosting stops."
+    )
+    scheme_depth: Annotated[int, Field(ge=1, le=8)] = Field(3, description="Tree depth of tier 2 (P6).")
+    aggregation_depth: Annotated[int, Field(ge=1, le=8)] = Field(
+        2, description="Tree depth of the boosted aggregation: pairs of pillars at most."
+    )
+    scheme_similarity_ratio: Ratio = Field(
+        0.4, description="Weight of cosine times norm in a scheme's score; the rest is the share of indicators fired."
+    )
+    density_floor_ratio: Ratio = Field(
+        0.02, description="Uniform share mixed into each pillar's kernel density, so that no ratio is infinite."
+    )
+    precision_at: tuple[int, ...] = Field((10, 50, 100), description="Alerts per week for precision and recall at k.")
+    reasons_per_alert: Annotated[int, Field(ge=1)] = Field(5, description="Feature reasons kept per alert.")
     alert_capacity_ratio: Ratio = Field(0.01, description="Share of scored clients investigators can work in a week.")
     medium_ratio: Ratio = Field(0.05, description="Share of clients at or above MEDIUM on validation weeks.")
     low_ratio: Ratio = Field(0.20, description="Share of clients at or above LOW on validation weeks.")
