@@ -90,6 +90,45 @@ class FeatureConfig(_Frozen):
     fund_through_hours: tuple[int, int] = Field((24, 72), description="How soon inflow must leave, in hours.")
     cycle_window_days: Days = Field(14, description="All edges of a temporal cycle fall into this many days.")
     cycle_max_length: Annotated[int, Field(ge=2, le=6)] = Field(6, description="Longest cycle looked for, in edges.")
+    cycle_steps_per_start: Annotated[int, Field(ge=100)] = Field(
+        5_000,
+        description="Payments looked at per first edge of a cycle: keeps hubs from taking hours; what it cut is counted.",
+    )
+    pattern_window_days: Days = Field(
+        7, description="Span of a fan, gather-scatter or scatter-gather; AMLworld's published attempts last 1 to 7 days."
+    )
+    pattern_hub_degree: Annotated[int, Field(ge=2)] = Field(
+        100,
+        description="Partners on one side above which a party is a public service (shop, utility), not part of a motif.",
+    )
+    chain_amount_tolerance_ratio: Ratio = Field(
+        0.2, description="How far a payment may differ from the one it passes on: fees, exchange, a mule's commission."
+    )
+    chain_max_length: Annotated[int, Field(ge=2, le=20)] = Field(10, description="Longest layering chain told apart.")
+    chain_steps_per_payment: Annotated[int, Field(ge=8)] = Field(
+        256, description="Neighbouring payments compared per payment in chains, nearest in time first: bounds hubs."
+    )
+    pagerank_damping_ratio: Ratio = Field(0.85, description="Share of flow followed onward (Brin & Page 1998).")
+    pagerank_tolerance: float = Field(1e-8, gt=0, description="Largest L1 distance to the exact PageRank vector.")
+    betweenness_pivots: Annotated[int, Field(ge=1)] = Field(
+        64, description="Sources sampled for betweenness (Brandes & Pich 2007); exact where the graph has no more."
+    )
+    blacklist_max_hops: Annotated[int, Field(ge=2, le=6)] = Field(
+        4, description="How far the nearest blacklisted party is looked for; beyond it most banks are one component."
+    )
+    graph_seed: int = Field(11, description="Seed of sampled pivots and of community detection.")
+    fatf_black_points: Annotated[int, Field(ge=0)] = Field(
+        3, description="Risk points of a country on FATF's call-for-action list: counter-measures."
+    )
+    eu_high_risk_points: Annotated[int, Field(ge=0)] = Field(
+        2, description="Points of a high-risk third country, Directive (EU) 2015/849 Art. 9: enhanced due diligence."
+    )
+    fatf_grey_points: Annotated[int, Field(ge=0)] = Field(
+        1, description="Points of a country under FATF's increased monitoring: no enhanced measures by itself."
+    )
+    sanctions_points: Annotated[int, Field(ge=0)] = Field(
+        1, description="Points of a country with an OFAC, UN or UK sanctions programme: usually aimed at persons."
+    )
     peer_minimum_clients: Annotated[int, Field(ge=5)] = Field(
         30, description="Clients a peer group needs before its statistics are used; below it, the wider group is."
     )
