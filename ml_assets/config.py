@@ -92,14 +92,14 @@ class FeatureConfig(_Frozen):
     cycle_max_length: Annotated[int, Field(ge=2, le=6)] = Field(6, description="Longest cycle looked for, in edges.")
     cycle_steps_per_start: Annotated[int, Field(ge=100)] = Field(
         5_000,
-        description="Payments looked at per first edge of a cycle: keeps hubs from taking hours; what it cut is counted.",
+        description="Payments looked at per first edge of a cycle: bounds hubs; searches it cut are counted.",
     )
     pattern_window_days: Days = Field(
-        7, description="Span of a fan, gather-scatter or scatter-gather; AMLworld's published attempts last 1 to 7 days."
+        7, description="Span of a fan, gather-scatter or scatter-gather; AMLworld's attempts last 1 to 7 days."
     )
     pattern_hub_degree: Annotated[int, Field(ge=2)] = Field(
         100,
-        description="Partners on one side above which a party is a public service (shop, utility), not part of a motif.",
+        description="Partners on one side above which a party is a public service (shop, utility), not a motif.",
     )
     chain_amount_tolerance_ratio: Ratio = Field(
         0.2, description="How far a payment may differ from the one it passes on: fees, exchange, a mule's commission."
