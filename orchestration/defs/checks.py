@@ -40,7 +40,9 @@ def check_result(frame: pl.DataFrame, contract: TableContract, expected_rows: in
         metadata={
             "expectations": result.evaluated,
             "failed": "; ".join(failures) or "none",
-            "profile": markdown_table(profile_table(frame, contract).transpose(include_header=True, column_names=None), 60)
+            "profile": markdown_table(
+                profile_table(frame, contract).transpose(include_header=True, column_names=None), 60
+            )
             if frame.height
             else "empty",
         },

@@ -14,6 +14,7 @@ import dagster as dg
 import polars as pl
 
 from ml_assets.contracts import TableContract
+from ml_assets.contracts.tables import AS_OF_WEEKS_TABLE, CALENDAR_PLAN
 from ml_assets.features import (
     p1_volume_velocity,
     p2_network,
@@ -23,7 +24,7 @@ from ml_assets.features import (
     p6_scheme,
 )
 from ml_assets.features.history import TRANSACTION_COLUMNS, History, Spine, build_history, build_spine
-from ml_assets.models.calendar import CALENDAR_CONTRACT, WEEKS_CONTRACT, plan_calendar
+from ml_assets.models.calendar import plan_calendar
 from orchestration.defs.checks import check_result, check_spec
 from orchestration.defs.metadata import definition_metadata, distribution_picture, markdown_table, run_metadata
 from orchestration.defs.partitions import AS_OF_WEEKS, register_weeks, weeks_of
@@ -49,7 +50,7 @@ TRANSACTIONS_KEY = dg.AssetKey(["intermediate", "int_transactions"])
             description=contract.description,
             metadata=definition_metadata(contract),
         )
-        for contract in (WEEKS_CONTRACT, CALENDAR_CONTRACT)
+        for contract in (AS_OF_WEEKS_TABLE, CALENDAR_PLAN)
     ],
 )
 def calendar(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[dg.MaterializeResult]:
@@ -63,17 +64,20 @@ def calendar(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterato
             "No transaction was kept: every row is in quarantine. "
             "Look at quality.quarantine_transactions (or `make sql`: rpt_data_quality) for the reasons."
         )
-    plan = plan_calendar(bounds["first_date"], bounds["last_date"], last_str, CONFIG.calendar)
-    weeks = plan.weeks_frame()
-    warehouse.replace_table(WEEKS_CONTRACT, weeks)
-    warehouse.replace_table(CALENDAR_CONTRACT, plan.plan_frame())
+    # labels are known up to the newest STR, but one wild date far ahead must not complete every week's label
+    horizon_end = bounds["last_date"] + timedelta(days=CONFIG.calendar.horizon_days)
+    label_end = min(max(bounds["last_date"], last_str or bounds["last_date"]), horizon_end)
+    plan = plan_calendar(bounds["first_date"], bounds["last_date"], label_end, CONFIG.calendar)
+    weeks = plan.frame()
+    warehouse.replace_table(AS_OF_WEEKS_TABLE, weeks)
+    warehouse.replace_table(CALENDAR_PLAN, plan.plan_frame())
     register_weeks(context.instance, weeks["as_of_date"].to_list())
     yield dg.MaterializeResult(
-        asset_key=["intermediate", WEEKS_CONTRACT.name],
+        asset_key=["intermediate", AS_OF_WEEKS_TABLE.name],
         metadata=run_metadata(weeks.height, {"weeks": markdown_table(weeks, rows=80)}),
     )
     yield dg.MaterializeResult(
-        asset_key=["intermediate", CALENDAR_CONTRACT.name],
+        asset_key=["intermediate", CALENDAR_PLAN.name],
         metadata=run_metadata(1, {"plan": markdown_table(plan.plan_frame())}),
     )
 
@@ -108,9 +112,7 @@ def read_weeks(warehouse: Warehouse, address: str, weeks: list[date], columns: s
 
 def read_spine(warehouse: Warehouse, history: History, weeks: list[date]) -> Spine:
     """The (client, as-of date) pairs of the weeks."""
-    return build_spine(
-        history, read_weeks(warehouse, "intermediate.int_client_weeks", weeks, "client_id, as_of_date")
-    )
+    return build_spine(history, read_weeks(warehouse, "intermediate.int_client_weeks", weeks, "client_id, as_of_date"))
 
 
 def _windows(warehouse: Warehouse, weeks: list[date]) -> dict[str, pl.DataFrame]:
@@ -199,9 +201,7 @@ def pillar_asset(
         if hits_contract is not None and hits is not None:
             found = hits(history, spine, CONFIG.features, **frames)
             warehouse.replace_weeks(hits_contract, found, weeks)
-            yield dg.MaterializeResult(
-                asset_key=["features", hits_contract.name], metadata=run_metadata(found.height)
-            )
+            yield dg.MaterializeResult(asset_key=["features", hits_contract.name], metadata=run_metadata(found.height))
 
     return pillar
 
@@ -233,3 +233,4 @@ feat_p6 = pillar_asset(
     p6_scheme.HITS_CONTRACT,
     p6_scheme.hits,
 )
+FEATURE_ASSETS = [feat_p1, feat_p2, feat_p3, feat_p4, feat_p5, feat_p6]

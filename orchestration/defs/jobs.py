@@ -1,50 +1,48 @@
-"""The jobs people and schedules start. Each is one stage of the main job."""
+"""The jobs people, schedules and the command line start: the four stages of the main job.
+
+In-process on purpose: a subprocess per step costs seconds of imports, and DuckDB has one writer anyway.
+"""
 
 from __future__ import annotations
 
 import dagster as dg
 
-from orchestration.defs.partitions import AS_OF_WEEKS
-
-_RAW = dg.AssetSelection.groups("landing", "raw")
-_STAGING = dg.AssetSelection.assets(["intermediate", "as_of_weeks"]).upstream() - _RAW
-_WEEKLY_FEATURES = (
-    dg.AssetSelection.groups("features")
-    | dg.AssetSelection.assets(
-        ["intermediate", "int_client_weeks"],
-        ["intermediate", "int_client_windows"],
-        ["intermediate", "int_client_labels"],
-        ["models", "tsfresh_selection"],
-    )
-)
-_MODELS = dg.AssetSelection.groups("models") - dg.AssetSelection.assets(["models", "tsfresh_selection"])
-_SCORES = dg.AssetSelection.groups("tier1", "tier2", "scores")
-_MARTS = dg.AssetSelection.groups("marts", "serving")
+from orchestration.defs.features import FEATURE_ASSETS, calendar
+from orchestration.defs.raw import delivery, raw_tables
+from orchestration.defs.scores import SCORE_ASSETS, serving_file
+from orchestration.defs.training import MODEL_ASSETS, tsfresh_selection
+from orchestration.defs.warehouse import dbt_marts, dbt_staging, dbt_weekly
 
 ingest_job = dg.define_asset_job(
     "ingest",
-    selection=_RAW | dg.AssetSelection.tag("bcrs/stage", "ingest"),
+    selection=dg.AssetSelection.assets(delivery, raw_tables, dbt_staging, calendar),
     description="Read new deliveries, clean and quarantine, extend the calendar of as-of weeks.",
     executor_def=dg.in_process_executor,
 )
 backfill_job = dg.define_asset_job(
     "backfill",
-    selection=_WEEKLY_FEATURES,
-    partitions_def=AS_OF_WEEKS,
+    selection=dg.AssetSelection.assets(dbt_weekly, tsfresh_selection, *FEATURE_ASSETS),
     description="Windows, labels and all features of one week or a range of weeks, in a single run.",
     executor_def=dg.in_process_executor,
 )
 retrain_job = dg.define_asset_job(
     "weekly_retrain",
-    selection=_MODELS,
+    selection=dg.AssetSelection.assets(*MODEL_ASSETS),
     description="Fit both tiers, the aggregations and the baselines; choose, calibrate and test the champion.",
     executor_def=dg.in_process_executor,
 )
 score_job = dg.define_asset_job(
     "weekly_score",
-    selection=_SCORES | _MARTS,
-    partitions_def=AS_OF_WEEKS,
-    description="Score one week or a range of weeks with the champion, publish marts.",
+    selection=dg.AssetSelection.assets(*SCORE_ASSETS, dbt_marts, serving_file),
+    description="Score one week or a range of weeks with the champion and publish the marts.",
     executor_def=dg.in_process_executor,
 )
-JOBS = [ingest_job, backfill_job, retrain_job, score_job]
+new_week_job = dg.define_asset_job(
+    "new_week",
+    selection=dg.AssetSelection.assets(
+        dbt_weekly, tsfresh_selection, *FEATURE_ASSETS, *SCORE_ASSETS, dbt_marts, serving_file
+    ),
+    description="Everything one new as-of week needs after ingestion: windows, features, scores, marts.",
+    executor_def=dg.in_process_executor,
+)
+JOBS = [ingest_job, backfill_job, retrain_job, score_job, new_week_job]

@@ -73,4 +73,6 @@ def raw_tables(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Itera
             found = con.execute(f"select count(*) from raw.{name}").fetchone()
             yield dg.MaterializeResult(asset_key=["raw", name], metadata=run_metadata(found[0] if found else 0))
         context.log.info(f"ingested: {report}")
-        context.add_output_metadata({"deliveries": markdown_table(con.sql("from raw.deliveries").pl())}, output_name="raw__deliveries")
+        context.add_output_metadata(
+            {"deliveries": markdown_table(con.sql("from raw.deliveries").pl())}, output_name="raw__deliveries"
+        )

@@ -135,7 +135,9 @@ class Warehouse(dg.ConfigurableResource):
                 con.execute(f"create table if not exists {contract.address} ({columns})")
                 _comment(con, contract)
                 if weeks is not None:
-                    con.execute(f"delete from {contract.address} where as_of_date in (select unnest(?::date[]))", [weeks])
+                    con.execute(
+                        f"delete from {contract.address} where as_of_date in (select unnest(?::date[]))", [weeks]
+                    )
                 con.register("_incoming", frame.to_arrow())
                 con.execute(f"insert into {contract.address} by name select * from _incoming")
                 con.unregister("_incoming")

@@ -17,17 +17,9 @@ import dagster as dg
 import polars as pl
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, dbt_assets
 
-from ml_assets.contracts import Column, TableContract
+from ml_assets.contracts.tables import REQUESTED_WEEKS
 from orchestration.defs.partitions import AS_OF_WEEKS, weeks_of
 from orchestration.defs.resources import DBT_PROJECT, Warehouse
-
-REQUESTED_WEEKS = TableContract(
-    schema="intermediate",
-    name="requested_weeks",
-    description="One row per as-of date that the running step replaces.",
-    grain=("as_of_date",),
-    columns=(Column("as_of_date", "date", "As-of Monday to compute again.", "-"),),
-)
 
 
 def ensure_manifest() -> Path:
@@ -64,9 +56,7 @@ MANIFEST = ensure_manifest()
 RETRY = dg.RetryPolicy(max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL)
 
 
-def _build(
-    context: dg.AssetExecutionContext, dbt: DbtCliResource, warehouse: Warehouse
-) -> Iterator[Any]:
+def _build(context: dg.AssetExecutionContext, dbt: DbtCliResource, warehouse: Warehouse) -> Iterator[Any]:
     """Run ``dbt build`` on the step's selection, then add row counts and columns to what it reports.
 
     Counting waits for dbt to end, because dbt's process holds the warehouse file until then.
@@ -85,9 +75,7 @@ def _build(
         raise error
 
 
-def _measure(
-    context: dg.AssetExecutionContext, warehouse: Warehouse, outputs: list[str]
-) -> dict[str, dict[str, Any]]:
+def _measure(context: dg.AssetExecutionContext, warehouse: Warehouse, outputs: list[str]) -> dict[str, dict[str, Any]]:
     measured: dict[str, dict[str, Any]] = {}
     with warehouse.connect() as con:
         for output in outputs:

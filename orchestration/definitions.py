@@ -1,0 +1,36 @@
+"""Everything Dagster loads: assets, checks, jobs, schedules, the sensor and resources."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from orchestration.defs.features import FEATURE_ASSETS, calendar
+from orchestration.defs.jobs import JOBS
+from orchestration.defs.raw import delivery, raw_tables
+from orchestration.defs.resources import SETTINGS, Warehouse, dbt_resource
+from orchestration.defs.schedules import SCHEDULES
+from orchestration.defs.scores import SCORE_ASSETS, serving_file
+from orchestration.defs.sensors import SENSORS
+from orchestration.defs.training import MODEL_ASSETS, tsfresh_selection
+from orchestration.defs.warehouse import dbt_marts, dbt_staging, dbt_weekly
+
+defs = dg.Definitions(
+    assets=[
+        delivery,
+        raw_tables,
+        dbt_staging,
+        calendar,
+        dbt_weekly,
+        tsfresh_selection,
+        *FEATURE_ASSETS,
+        *MODEL_ASSETS,
+        *SCORE_ASSETS,
+        dbt_marts,
+        serving_file,
+    ],
+    jobs=JOBS,
+    schedules=SCHEDULES,
+    sensors=SENSORS,
+    resources={"warehouse": Warehouse(path=str(SETTINGS.warehouse)), "dbt": dbt_resource()},
+    executor=dg.in_process_executor,
+)
