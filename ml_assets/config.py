@@ -132,6 +132,24 @@ class FeatureConfig(_Frozen):
     peer_minimum_clients: Annotated[int, Field(ge=5)] = Field(
         30, description="Clients a peer group needs before its statistics are used; below it, the wider group is."
     )
+    benford_minimum_count: Annotated[int, Field(ge=1)] = Field(
+        50, description="Amounts needed before first digits are compared with Benford's law; fewer say nothing."
+    )
+    mirror_days: Days = Field(3, description="Days between an inflow and the outflow of equal amount that mirrors it.")
+    dormant_days: Days = Field(90, description="Days of silence after which new activity is a reactivation.")
+    similar_amount_ratio: Ratio = Field(
+        0.2, description="Amounts within this share of a reference amount count as similar (smurfing, salaries)."
+    )
+    evidence_transactions: Annotated[int, Field(ge=1)] = Field(
+        50, description="Transactions listed per typology hit, the newest first kept: what a reader can go through."
+    )
+    new_account_days: Days = Field(180, description="Account age under which volume counts as that of a new account.")
+    minimum_observed_days: Days = Field(
+        30, description="Least days over which turnover is annualised: one week's flow times 52 is no year."
+    )
+    salary_gap_days: tuple[int, int] = Field(
+        (25, 35), description="Least and greatest days between two salary-like credits of one payer: a month."
+    )
     tsfresh_sample_clients: Annotated[int, Field(ge=0)] = Field(
         200, description="Training clients on which tsfresh characteristics are discovered; 0 turns discovery off."
     )
@@ -197,7 +215,9 @@ class ModelConfig(_Frozen):
     parallel_fits: Annotated[int, Field(ge=1)] = Field(
         2, description="Fits at a time, one thread each: faster and more repeatable than threads inside a fit."
     )
-    row_sample_ratio: Ratio = Field(0.8, description="Share of rows each tree sees (stochastic boosting, Friedman 2002).")
+    row_sample_ratio: Ratio = Field(
+        0.8, description="Share of rows each tree sees (stochastic boosting, Friedman 2002)."
+    )
     column_sample_ratio: Ratio = Field(0.7, description="Share of features each tree sees.")
     minimum_child_weight: float = Field(2.0, ge=0, description="Smallest sum of Hessians in a leaf.")
     l2_penalty: float = Field(3.0, ge=0, description="Ridge penalty on leaf values: positives are few.")
