@@ -1,0 +1,1 @@
+"""What people and other programs talk to. Nothing here writes to the warehouse except by starting Dagster jobs."""
