@@ -9,7 +9,8 @@ import dagster as dg
 
 from orchestration.defs.features import FEATURE_ASSETS, calendar
 from orchestration.defs.raw import delivery, raw_tables
-from orchestration.defs.scores import SCORE_ASSETS, serving_file
+from orchestration.defs.scores import SCORE_ASSETS
+from orchestration.defs.serving import serving_file
 from orchestration.defs.training import MODEL_ASSETS, tsfresh_selection
 from orchestration.defs.warehouse import dbt_marts, dbt_staging, dbt_weekly
 

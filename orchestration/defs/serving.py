@@ -1,0 +1,77 @@
+"""Publishing: marts and data quality of a good run, copied to the file analysts and pages read.
+
+Readers never open the warehouse: a DuckDB writer excludes them. They open the serving file per query; it
+is replaced as a whole by a rename, so a reader sees the old generation or the new one and never a mixture.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import dagster as dg
+
+from orchestration.defs.metadata import markdown_table, run_metadata
+from orchestration.defs.partitions import AS_OF_WEEKS
+from orchestration.defs.resources import SETTINGS, Warehouse
+from orchestration.defs.warehouse import dbt_marts
+
+PUBLISHED_SCHEMAS = ("marts", "quality")
+
+
+def publish(warehouse: Warehouse, target: Path) -> dict[str, int]:
+    """Copy the published schemas to ``target`` in one rename; returns rows by table."""
+    partial = target.with_suffix(".partial")
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    partial.unlink(missing_ok=True)
+    rows: dict[str, int] = {}
+    with warehouse.connect() as con:
+        tables = con.execute(
+            "select table_schema, table_name from information_schema.tables "
+            "where table_catalog = current_database() and table_schema in (select unnest(?)) order by all",
+            [list(PUBLISHED_SCHEMAS)],
+        ).fetchall()
+        # readable by DuckDB 1.5 and 2.0 alike
+        con.execute(f"attach '{partial}' as published (storage_version 'v1.5.0')")
+        for schema, name in tables:
+            con.execute(f"create schema if not exists published.{schema}")
+            con.execute(f'create table published.{schema}."{name}" as from {schema}."{name}"')
+            found = con.execute(f'select count(*) from published.{schema}."{name}"').fetchone()
+            rows[f"{schema}.{name}"] = found[0] if found else 0
+            _copy_comments(con, schema, name)
+        con.execute("detach published")
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(partial, target)
+    return rows
+
+
+def _copy_comments(con: object, schema: str, name: str) -> None:
+    comments = con.execute(  # type: ignore[attr-defined]
+        "select column_name, comment from duckdb_columns() "
+        "where database_name = current_database() and schema_name = ? and table_name = ? and comment is not null",
+        [schema, name],
+    ).fetchall()
+    for column, comment in comments:
+        text = str(comment).replace("'", "''")
+        con.execute(f'comment on column published.{schema}."{name}"."{column}" is \'{text}\'')  # type: ignore[attr-defined]
+
+
+@dg.asset(
+    key=["serving", "marts_serving"],
+    deps=list(dbt_marts.keys),
+    group_name="serving",
+    kinds={"duckdb"},
+    partitions_def=AS_OF_WEEKS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    description="The file analysts, reports and pages open: all marts and data quality of the last good run.",
+)
+def serving_file(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
+    """Replace the serving file."""
+    import polars as pl
+
+    rows = publish(warehouse, SETTINGS.serving)
+    table = pl.DataFrame({"table": list(rows), "rows": list(rows.values())})
+    return dg.MaterializeResult(
+        metadata=run_metadata(sum(rows.values()), {"path": str(SETTINGS.serving), "tables": markdown_table(table, 60)})
+    )
