@@ -1,0 +1,168 @@
+"""Gradient boosting with out-of-fold scores, shared by both tiers, the aggregation and the flat baseline.
+
+Rule of this file: no row is ever scored by a booster that saw its client, and the number of rounds is found inside
+the training folds only.
+
+For each fold k the rounds are found by early stopping on fold k+1, then a booster is refitted on all folds but k
+with that many rounds and scores fold k. The final booster trains on everything with the median of the rounds.
+Negatives are sampled; the log of the sampling rate is added to every margin, which undoes it exactly for odds
+(prior correction: King and Zeng 2001, "Logistic regression in rare events data", eq. 7). One thread per fit, fits
+in parallel: a fit then does not depend on the machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xgboost as xgb
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from ml_assets.config import ModelConfig
+
+
+@dataclass(frozen=True)
+class Boost:
+    """A booster with the log of its negatives' sampling rate and the rounds it was given."""
+
+    booster: xgb.Booster
+    log_rate: float
+    rounds: int
+    features: tuple[str, ...]
+
+    def margin(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Log-odds corrected for sampling, shape (rows,); columns in the order of ``features``."""
+        return _margin(self.booster, matrix) + self.log_rate
+
+    def probability(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Probability corrected for sampling, in double precision, so that it does not saturate early."""
+        return np.asarray(expit(self.margin(matrix)))
+
+    def contributions(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Exact TreeSHAP values in log-odds, shape (rows, features + 1).
+
+        The last column is the base, set so that each row sums to :meth:`margin` exactly.
+        """
+        if not len(matrix):
+            return np.zeros((0, matrix.shape[1] + 1))
+        data = xgb.DMatrix(matrix, missing=np.nan, nthread=1)
+        out = np.asarray(self.booster.predict(data, pred_contribs=True), dtype=np.float64)
+        out[:, -1] = self.margin(matrix) - out[:, :-1].sum(axis=1)
+        return out
+
+
+def _margin(booster: xgb.Booster, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
+    if not len(matrix):
+        return np.zeros(0)
+    data = xgb.DMatrix(matrix, missing=np.nan, nthread=1)
+    return np.asarray(booster.predict(data, output_margin=True), dtype=np.float64)
+
+
+def _parameters(config: ModelConfig, depth: int, monotone: int, features: int, base: float) -> dict[str, Any]:
+    parameters: dict[str, Any] = {
+        "objective": "binary:logistic",
+        "tree_method": "hist",
+        "max_depth": depth,
+        "eta": config.learning_rate,
+        "subsample": config.row_sample_ratio,
+        "colsample_bytree": config.column_sample_ratio,
+        "min_child_weight": config.minimum_child_weight,
+        "lambda": config.l2_penalty,
+        "max_bin": config.histogram_bins,
+        "eval_metric": "logloss",
+        "base_score": min(max(base, 1e-6), 1 - 1e-6),
+        "seed": config.seed % 2**31,
+        "nthread": 1,
+        "verbosity": 0,
+    }
+    if monotone:
+        parameters["monotone_constraints"] = "(" + ",".join([str(monotone)] * features) + ")"
+    return parameters
+
+
+def _fit(
+    matrix: NDArray[np.float32],
+    target: NDArray[np.bool_],
+    rounds: int,
+    config: ModelConfig,
+    depth: int,
+    monotone: int,
+    stop_on: tuple[NDArray[np.float32], NDArray[np.bool_]] | None = None,
+) -> tuple[xgb.Booster, int]:
+    """Train one booster; with ``stop_on`` stop early on it. Returns the booster and its best number of rounds."""
+    parameters = _parameters(config, depth, monotone, matrix.shape[1], float(target.mean()))
+    data = xgb.QuantileDMatrix(
+        matrix, target.astype(np.float32), missing=np.nan, max_bin=config.histogram_bins, nthread=1
+    )
+    if stop_on is None:
+        return xgb.train(parameters, data, rounds), rounds
+    watch = xgb.DMatrix(stop_on[0], stop_on[1].astype(np.float32), missing=np.nan, nthread=1)
+    booster = xgb.train(
+        parameters,
+        data,
+        rounds,
+        evals=[(watch, "stop")],
+        early_stopping_rounds=config.stopping_rounds,
+        verbose_eval=False,
+    )
+    return booster, int(booster.best_iteration) + 1
+
+
+def fit_grouped(
+    matrix: NDArray[np.float32],
+    target: NDArray[np.bool_],
+    fold: NDArray[np.int32],
+    is_fit: NDArray[np.bool_],
+    log_rate: float,
+    features: tuple[str, ...],
+    config: ModelConfig,
+    depth: int | None = None,
+    monotone: int = 0,
+) -> tuple[Boost, NDArray[np.float64]]:
+    """Fit a booster and the out-of-fold margins of its rows.
+
+    Parameters
+    ----------
+    matrix : shape (rows, features), NaN where missing; every row gets an out-of-fold margin.
+    target : shape (rows,), True where positive; read only where ``is_fit``.
+    fold : shape (rows,), the row's fold, the same for all rows of a client.
+    is_fit : shape (rows,), rows that may train (eligible and kept by sampling).
+    log_rate : log of the share of negatives kept.
+    depth : tree depth; the configuration's where None.
+    monotone : 1 forces the score to rise with every feature.
+
+    Returns
+    -------
+    (Boost, margins) : the booster on all ``is_fit`` rows; out-of-fold log-odds, shape (rows,).
+    """
+    depth = depth or config.depth
+    numbers = np.unique(fold)
+    count = len(numbers)
+
+    def one(k: int) -> tuple[int, NDArray[np.float64]]:
+        train = is_fit & (fold != numbers[k])
+        rounds = max(1, config.trees // 2)
+        inner = is_fit & (fold == numbers[(k + 1) % count])
+        rest = train & ~inner
+        # with two folds nothing is left to stop on: half the rounds then
+        if count > 2 and _has_both(target[rest]) and _has_both(target[inner]):
+            _, rounds = _fit(
+                matrix[rest], target[rest], config.trees, config, depth, monotone, (matrix[inner], target[inner])
+            )
+        booster, _ = _fit(matrix[train], target[train], rounds, config, depth, monotone)
+        return rounds, _margin(booster, matrix[fold == numbers[k]])
+
+    results = Parallel(n_jobs=config.parallel_fits, prefer="threads")(delayed(one)(k) for k in range(count))
+    margins = np.full(len(fold), np.nan)
+    for k, (_, values) in enumerate(results):
+        margins[fold == numbers[k]] = values
+    rounds = max(1, round(float(np.median([r for r, _ in results]))))
+    booster, _ = _fit(matrix[is_fit], target[is_fit], rounds, config, depth, monotone)
+    return Boost(booster, log_rate, rounds, features), margins + log_rate
+
+
+def _has_both(target: NDArray[np.bool_]) -> bool:
+    return bool(target.any() and not target.all())

@@ -1,0 +1,25 @@
+"""The vocabulary of models: pillars, schemes, the columns that carry their scores.
+
+Rule of this file: names only.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+PILLARS: Final = ("p1_volume_velocity", "p2_network", "p3_temporal", "p4_typology", "p5_profile")
+"""Keys of the five tier-1 pillars."""
+SCHEME_PILLAR: Final = "p6_scheme"
+"""Key of tier 2."""
+SCORE_OF: Final = {p: f"s_{p[:2]}_score" for p in (*PILLARS, SCHEME_PILLAR)}
+"""Pillar key -> column of its score in a wide frame: ``s_p1_score`` .. ``s_p6_score``."""
+PILLAR_OF: Final = {column: pillar for pillar, column in SCORE_OF.items()}
+"""Inverse of :data:`SCORE_OF`."""
+SCHEMES: Final = ("underground_banking", "trade_based", "msb_professional")
+"""Strategic schemes, as columns are prefixed."""
+STRATEGIES: Final = ("linear", "bayesian", "boosting")
+"""Aggregations, simplest first: that order breaks ties between champions."""
+BANDS: Final = ("MINIMAL", "LOW", "MEDIUM", "HIGH")
+"""Bands in ascending order of risk."""
+BASE: Final = "base"
+"""Name of the contribution that belongs to no pillar."""

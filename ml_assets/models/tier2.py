@@ -1,0 +1,343 @@
+"""Tier 2: S_P6, alignment with strategic schemes, on out-of-fold pillar scores.
+
+Rule of this file: it sees pillar scores, their interactions, their similarity to the scheme templates and the
+scheme indicators, as frames built elsewhere; it knows no indicator by name.
+
+A scheme's score is ``100 * (v * cosine * norm + (1 - v) * fired)``: cosine of the client's pillar vector with the
+scheme's signature; norm, the root mean square of the pillar scores over 100 (a cosine is blind to size); fired, the
+share of the computable indicators that fired; v is ``scheme_similarity_ratio``. A missing part leaves the other.
+
+``S_P6 = alpha * supervised + (1 - alpha) * template``: supervised is XGBoost, out-of-fold by client, template the
+highest scheme score; both are on the common scale, alpha is tuned on validation weeks as in tier 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ml_assets.config import ModelConfig
+from ml_assets.contracts.table import Column, TableContract
+from ml_assets.models.boosting import Boost, fit_grouped
+from ml_assets.models.matrix import GRAIN, numeric_columns, to_matrix, unusable_columns
+from ml_assets.models.names import PILLARS, SCHEMES, SCORE_OF
+from ml_assets.models.scaling import Scaler, fit_scaler
+from ml_assets.models.splits import SplitPlan
+from ml_assets.models.store import Files, pack_boost, pack_json, unpack_boost, unpack_json
+from ml_assets.models.tier1 import training_rows, tune_alpha
+
+
+def _scheme_columns(scheme: str) -> tuple[Column, ...]:
+    words = scheme.replace("_", " ")
+    return (
+        Column(
+            f"{scheme}_cosine_ratio",
+            "number",
+            f"Cosine of the client's pillar vector with the signature of {words}.",
+            unit="ratio",
+            null_rule="no pillar score",
+            minimum=0,
+            maximum=1,
+        ),
+        Column(
+            f"{scheme}_fired_count",
+            "integer",
+            f"Indicators of {words} at or above their threshold.",
+            unit="count",
+            null_rule="none of the scheme's indicators is computable",
+            minimum=0,
+        ),
+        Column(
+            f"{scheme}_score",
+            "number",
+            f"Alignment with {words}: cosine times norm, blended with the share of computable indicators that fired.",
+            unit="score",
+            null_rule="neither a cosine nor an indicator",
+            minimum=0,
+            maximum=100,
+        ),
+    )
+
+
+TIER2_CONTRACT = TableContract(
+    schema="tier2",
+    name="tier2_scheme",
+    description="One row per client and as-of date: alignment with each scheme, and the tier-2 score S_P6.",
+    grain=GRAIN,
+    columns=(
+        Column("client_id", "text", "Client the score belongs to."),
+        Column("as_of_date", "date", "Monday the score looks back from."),
+        Column("model_id", "text", "Model bundle that scored the row."),
+        *(c for s in SCHEMES for c in _scheme_columns(s)),
+        Column(
+            "supervised_score",
+            "number",
+            "XGBoost score of tier 2; 50 is the median training row, 70 the top 1 %.",
+            unit="score",
+            null_rule="no labels of both classes, or no usable column",
+            minimum=0,
+            maximum=100,
+        ),
+        Column(
+            "scheme_score",
+            "number",
+            "S_P6: blend of the supervised score and the highest scheme score.",
+            unit="score",
+            null_rule="neither half is available",
+            minimum=0,
+            maximum=100,
+        ),
+    ),
+)
+"""Contract of ``tier2.tier2_scheme``."""
+
+_SCHEME_FRAME = [*GRAIN, *(c.name for s in SCHEMES for c in _scheme_columns(s))]
+
+
+@dataclass(frozen=True)
+class Tier2Model:
+    """Fitted tier 2; ``boost`` is None without a supervised half, ``template_scale`` without any scheme score."""
+
+    features: tuple[str, ...]
+    dropped: dict[str, str]
+    boost: Boost | None
+    supervised_scale: Scaler | None
+    template_scale: Scaler | None
+    alpha: float
+    validation_ap: dict[str, float]
+    reasons: tuple[str, ...]
+
+    @property
+    def is_available(self) -> bool:
+        """True where tier 2 gives a score."""
+        return self.boost is not None or self.template_scale is not None
+
+    def files(self) -> Files:
+        """The model as named bytes."""
+        numbers = {
+            "features": list(self.features),
+            "dropped": self.dropped,
+            "alpha": self.alpha,
+            "validation_ap": self.validation_ap,
+            "reasons": list(self.reasons),
+            "supervised_scale": self.supervised_scale.state() if self.supervised_scale else None,
+            "template_scale": self.template_scale.state() if self.template_scale else None,
+        }
+        return {"tier2.json": pack_json(numbers), **pack_boost("tier2", self.boost)}
+
+    @classmethod
+    def from_files(cls, files: Files) -> Tier2Model:
+        """Inverse of :meth:`files`."""
+        n = unpack_json(files["tier2.json"])
+        return cls(
+            features=tuple(n["features"]),
+            dropped=n["dropped"],
+            boost=unpack_boost("tier2", files),
+            supervised_scale=Scaler.from_state(n["supervised_scale"]) if n["supervised_scale"] else None,
+            template_scale=Scaler.from_state(n["template_scale"]) if n["template_scale"] else None,
+            alpha=n["alpha"],
+            validation_ap=n["validation_ap"],
+            reasons=tuple(n["reasons"]),
+        )
+
+
+def scheme_scores(
+    pillar_scores: pl.DataFrame,
+    similarity: pl.DataFrame,
+    indicators: pl.DataFrame,
+    limits: Mapping[str, Mapping[str, float]],
+    config: ModelConfig,
+) -> pl.DataFrame:
+    """Score every client against every scheme.
+
+    Parameters
+    ----------
+    pillar_scores : client_id, as_of_date, ``s_p1_score`` .. ``s_p5_score``; sets the rows of the result.
+    similarity : client_id, as_of_date, ``<scheme>_cosine_ratio``.
+    indicators : client_id, as_of_date and the indicator columns named in ``limits``.
+    limits : scheme -> indicator column -> threshold at or above which it fires.
+
+    Returns
+    -------
+    frame : client_id, as_of_date and per scheme ``_cosine_ratio``, ``_fired_count``, ``_score``; sorted by grain.
+        An indicator that is null is not computable: it neither fires nor counts in the share.
+    """
+    scores = [SCORE_OF[p] for p in PILLARS if SCORE_OF[p] in pillar_scores.columns]
+    cosines = [f"{s}_cosine_ratio" for s in SCHEMES]
+    rows = (
+        pillar_scores.select(*GRAIN, *scores)
+        .join(similarity.select(*GRAIN, *cosines), on=list(GRAIN), how="left")
+        .join(indicators, on=list(GRAIN), how="left")
+    )
+    squares = [pl.col(c).cast(pl.Float64) ** 2 for c in scores]
+    rows = rows.with_columns(
+        _norm=(pl.mean_horizontal(squares).sqrt() / 100.0) if squares else pl.lit(None, pl.Float64)
+    )
+    share = config.scheme_similarity_ratio
+    columns: list[pl.Expr] = []
+    for scheme in SCHEMES:
+        fires = [pl.col(c).cast(pl.Float64) >= limit for c, limit in limits.get(scheme, {}).items()]
+        fired = pl.sum_horizontal([f.fill_null(False).cast(pl.Int64) for f in fires]) if fires else pl.lit(0, pl.Int64)
+        known = pl.sum_horizontal([f.is_not_null().cast(pl.Int64) for f in fires]) if fires else pl.lit(0, pl.Int64)
+        alike = (pl.col(f"{scheme}_cosine_ratio").clip(0.0, 1.0) * pl.col("_norm")).fill_nan(None)
+        hit = pl.when(known > 0).then(fired / known)
+        columns += [
+            pl.col(f"{scheme}_cosine_ratio").cast(pl.Float64).fill_nan(None).clip(0.0, 1.0),
+            pl.when(known > 0).then(fired).alias(f"{scheme}_fired_count"),
+            (
+                100.0
+                * pl.when(alike.is_null())
+                .then(hit)
+                .when(hit.is_null())
+                .then(alike)
+                .otherwise(share * alike + (1 - share) * hit)
+            ).alias(f"{scheme}_score"),
+        ]
+    return rows.select(*GRAIN, *columns).sort(list(GRAIN)).select(_SCHEME_FRAME)
+
+
+def build_design(
+    pillar_scores: pl.DataFrame, interactions: pl.DataFrame, schemes: pl.DataFrame, indicators: pl.DataFrame
+) -> pl.DataFrame:
+    """Put everything tier 2 learns from side by side.
+
+    Parameters
+    ----------
+    pillar_scores, interactions, schemes, indicators : frames by client and as-of date; the first sets the rows.
+        Columns already taken from an earlier frame are not taken again.
+
+    Returns
+    -------
+    frame : client_id, as_of_date and all numeric columns, sorted by grain.
+    """
+    design = pillar_scores.select(*GRAIN, *(SCORE_OF[p] for p in PILLARS if SCORE_OF[p] in pillar_scores.columns))
+    for part in (interactions, schemes, indicators):
+        new = [c for c in numeric_columns(part) if c not in design.columns]
+        design = design.join(part.select(*GRAIN, *new), on=list(GRAIN), how="left")
+    return design.sort(list(GRAIN))
+
+
+def _highest(schemes: pl.DataFrame) -> NDArray[np.float64]:
+    best = schemes.select(pl.max_horizontal([pl.col(f"{s}_score").cast(pl.Float64) for s in SCHEMES])).to_series()
+    return best.to_numpy().astype(np.float64)
+
+
+def fit_tier2(
+    design: pl.DataFrame, schemes: pl.DataFrame, labels: pl.DataFrame, plan: SplitPlan, config: ModelConfig
+) -> tuple[Tier2Model, pl.DataFrame]:
+    """Fit tier 2.
+
+    Parameters
+    ----------
+    design : of :func:`build_design`; in training weeks its pillar scores are out-of-fold.
+    schemes : of :func:`scheme_scores`, for the same rows.
+    labels : columns of ``intermediate.int_client_labels``.
+
+    Returns
+    -------
+    (Tier2Model, scores) : scores the model did not train on, one row per client and week of training (out-of-fold)
+        and validation: client_id, as_of_date, split, supervised_score, scheme_score.
+    """
+    data = training_rows(design, labels, plan, config)
+    beside = data.rows.select(GRAIN).join(schemes, on=list(GRAIN), how="left", maintain_order="left")
+    train = data.is_train
+    names = numeric_columns(data.rows)
+    matrix = to_matrix(data.rows, names)
+    fitting = train & data.is_eligible if (train & data.is_eligible).any() else train
+    dropped = unusable_columns(matrix[fitting], names) if fitting.any() else {}
+    kept = [n for n in names if n not in dropped]
+    reasons: list[str] = []
+
+    raw = _highest(beside)
+    template_scale, template = None, None
+    if np.isfinite(raw[fitting]).any():
+        template_scale = fit_scaler(raw[fitting], 0.0, 100.0)
+        template = template_scale.transform(raw)
+    else:
+        reasons.append("No scheme score is computable.")
+
+    boost, supervised_scale, supervised, alpha, measured = None, None, None, 0.0, {}
+    if data.can_supervise and kept:
+        matrix = matrix[:, [names.index(n) for n in kept]]
+        boost, margin = fit_grouped(
+            matrix[train],
+            data.is_positive[train],
+            data.fold[train],
+            data.is_fit[train],
+            data.log_rate,
+            tuple(kept),
+            config,
+            depth=config.scheme_depth,
+        )
+        probability = np.empty(len(matrix))
+        probability[train] = 1.0 / (1.0 + np.exp(-margin))
+        probability[~train] = boost.probability(matrix[~train])
+        supervised_scale = fit_scaler(probability[fitting])
+        supervised = supervised_scale.transform(probability)
+        seen = data.is_validation
+        if template is None:
+            alpha = 1.0
+        else:
+            # a row without any scheme score is blended with the median, which says nothing
+            alpha, measured = tune_alpha(
+                supervised[seen], np.nan_to_num(template[seen], nan=50.0), data.is_positive[seen], config
+            )
+    else:
+        kept = []
+        reasons.append(f"Template half only: {data.reason or 'no usable column.'}")
+    model = Tier2Model(
+        features=tuple(kept),
+        dropped=dropped,
+        boost=boost,
+        supervised_scale=supervised_scale,
+        template_scale=template_scale,
+        alpha=alpha,
+        validation_ap=measured,
+        reasons=tuple(reasons),
+    )
+    split = pl.Series(np.where(train, "train", "validation").astype(object), dtype=pl.String)
+    return model, data.rows.select(GRAIN).with_columns(split=split, **_blend(supervised, template, alpha, len(raw)))
+
+
+def _blend(
+    supervised: NDArray[np.float64] | None, template: NDArray[np.float64] | None, alpha: float, rows: int
+) -> dict[str, pl.Series]:
+    nothing = pl.Series([None] * rows, dtype=pl.Float64)
+    if supervised is None and template is None:
+        return {"supervised_score": nothing, "scheme_score": nothing}
+    if supervised is None:
+        return {"supervised_score": nothing, "scheme_score": pl.Series(template).fill_nan(None)}
+    blend = supervised if template is None else alpha * supervised + (1 - alpha) * np.nan_to_num(template, nan=50.0)
+    return {"supervised_score": pl.Series(supervised), "scheme_score": pl.Series(blend)}
+
+
+def score_tier2(model: Tier2Model, design: pl.DataFrame, schemes: pl.DataFrame, model_id: str) -> pl.DataFrame:
+    """Score rows with fitted tier 2.
+
+    Parameters
+    ----------
+    design, schemes : as for :func:`fit_tier2`, with the final models' pillar scores, any weeks.
+
+    Returns
+    -------
+    frame : as :data:`TIER2_CONTRACT`, sorted by client and date.
+
+    Raises
+    ------
+    FeatureMismatchError : a column the model uses is missing.
+    """
+    rows = design.sort(list(GRAIN))
+    beside = rows.select(GRAIN).join(schemes, on=list(GRAIN), how="left", maintain_order="left")
+    supervised = template = None
+    if model.boost is not None and model.supervised_scale is not None:
+        matrix = to_matrix(rows, list(model.features))
+        supervised = model.supervised_scale.transform(model.boost.probability(matrix))
+    if model.template_scale is not None:
+        template = model.template_scale.transform(_highest(beside))
+    return TIER2_CONTRACT.conform(
+        beside.with_columns(model_id=pl.lit(model_id), **_blend(supervised, template, model.alpha, rows.height))
+    )
