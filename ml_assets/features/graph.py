@@ -1,0 +1,808 @@
+"""The transaction graph of one as-of week, and its static measures.
+
+Rule of this file: who paid whom in the window, and what follows from that alone; the order of payments
+belongs to ``temporal_patterns.py``, clients and features to ``p2_network.py``. Nothing here knows weeks other
+than the one it is given.
+
+* **Nodes** are parties: clients and counterparties, one node per text id, so a counterparty that is a client is
+  the same node. Nodes are numbered within the window by sorted id: no later row can renumber them in a way that
+  shows in a result.
+* **Edges** run from payer to payee. A payment between two clients of the bank usually appears twice, once on
+  each side. Rule: for each ordered pair of parties the side that reported more rows is taken (outbound rows of
+  the payer against inbound rows of the payee; equal: outbound) and the other side is dropped. The rule needs no
+  knowledge of who becomes a client later, and sides that differ by exchange rate or booking day do not count
+  twice. Payments of a party to itself are left out.
+* **Money** is in integer cents of the base currency, so that sums do not depend on order.
+
+:meth:`WeekGraph.to_networkx` is the graph object people see; measures over whole graphs run in scipy, numba
+and networkit, and the tests hold them to networkx.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import networkx as nx
+import numpy as np
+import polars as pl
+from numba import njit
+from numpy.typing import NDArray
+from scipy import sparse
+
+from ml_assets.features.history import DAY_US, History
+
+NEVER_DAY = 2**31 - 1
+"""Day number that stands for "not on a blacklist"."""
+
+
+@dataclass(frozen=True)
+class NodeIndex:
+    """All parties of a history: sorted text ids, and the id number of each client and counterparty code.
+
+    ``ids`` has shape (parties,), ``client_node`` (clients of the history,), ``counterparty_node``
+    (counterparty codes,).
+    """
+
+    ids: NDArray[np.object_]
+    client_node: NDArray[np.int64]
+    counterparty_node: NDArray[np.int64]
+
+
+def index_nodes(history: History) -> NodeIndex:
+    """Merge client and counterparty ids of ``history`` into one sorted index of parties."""
+    clients = pl.Series("id", list(history.clients), dtype=pl.String)
+    counterparties = pl.Series("id", list(history.counterparty.values), dtype=pl.String)
+    ids = pl.concat([clients, counterparties]).unique().sort()
+    numbered = pl.DataFrame({"id": ids, "node": pl.Series(np.arange(len(ids), dtype=np.int64))})
+
+    def numbers(of: pl.Series) -> NDArray[np.int64]:
+        found = pl.DataFrame({"id": of}).join(numbered, on="id", how="left", maintain_order="left")["node"]
+        return found.to_numpy().astype(np.int64)
+
+    return NodeIndex(ids.to_numpy().astype(object), numbers(clients), numbers(counterparties))
+
+
+def window_rows(history: History, as_of_day: int, days: int) -> NDArray[np.int64]:
+    """Rows of all clients with ``as_of - days <= txn_at < as_of`` that were known before the as-of day.
+
+    The cost is that of the rows in the window and one binary search per client, however long the history is.
+    """
+    clients = np.arange(len(history.clients), dtype=np.int32)
+    low, high = history.window(clients, np.full(len(clients), as_of_day, dtype=np.int32), days)
+    return _visible_rows(low, high, history.known_day, as_of_day)
+
+
+@njit(cache=True)
+def _visible_rows(low, high, known_day, as_of_day):  # type: ignore[no-untyped-def]
+    """Row numbers of all ranges ``[low, high)`` with ``known_day < as_of_day``, in order."""
+    rows = np.empty(np.sum(high - low), dtype=np.int64)
+    n = 0
+    for i in range(len(low)):
+        for r in range(low[i], high[i]):
+            if known_day[r] < as_of_day:
+                rows[n] = r
+                n += 1
+    return rows[:n]
+
+
+@dataclass(frozen=True)
+class Events:
+    """Payments grouped by one party and sorted by time within it.
+
+    ``start[v]:start[v + 1]`` are the payments of node v; ``at`` UTC microseconds, ``other`` the party at the
+    other end, ``pair`` the ordered pair, ``cents`` the amount, ``event`` the payment's number in the graph.
+    """
+
+    start: NDArray[np.int64]
+    at: NDArray[np.int64]
+    other: NDArray[np.int32]
+    pair: NDArray[np.int32]
+    cents: NDArray[np.int64]
+    event: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class WeekGraph:
+    """Directed graph of the payments visible at one as-of date.
+
+    Node arrays have shape (nodes,), sorted by id; pair arrays (ordered pairs,), sorted by payer and payee;
+    event arrays (payments,), sorted by pair, time and amount. ``is_client`` says that the party has a visible
+    row of its own in the window; ``is_listed`` that it stood on a blacklist before the as-of date.
+    ``pair_start`` has one element more than there are pairs and holds offsets into the events.
+    """
+
+    as_of_day: int
+    days: int
+    ids: NDArray[np.object_]
+    node: NDArray[np.int64]
+    is_client: NDArray[np.bool_]
+    is_listed: NDArray[np.bool_]
+    pair_source: NDArray[np.int32]
+    pair_target: NDArray[np.int32]
+    pair_cents: NDArray[np.int64]
+    pair_start: NDArray[np.int64]
+    event_pair: NDArray[np.int32]
+    event_at: NDArray[np.int64]
+    event_cents: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def pair_count(self) -> NDArray[np.int64]:
+        """Payments per ordered pair."""
+        return np.diff(self.pair_start)
+
+    @cached_property
+    def out_start(self) -> NDArray[np.int64]:
+        """Offsets of each payer's pairs; the pairs are sorted by payer already."""
+        return _offsets(self.pair_source, len(self))
+
+    @cached_property
+    def in_order(self) -> NDArray[np.int64]:
+        """Pair numbers sorted by payee, then payer."""
+        return np.argsort(self.pair_target, kind="stable")
+
+    @cached_property
+    def in_start(self) -> NDArray[np.int64]:
+        """Offsets of each payee's pairs in :attr:`in_order`."""
+        return _offsets(self.pair_target, len(self))
+
+    @cached_property
+    def out_events(self) -> Events:
+        """Payments by payer and time."""
+        return self._events(by_source=True)
+
+    @cached_property
+    def in_events(self) -> Events:
+        """Payments by payee and time."""
+        return self._events(by_source=False)
+
+    def _events(self, by_source: bool) -> Events:
+        source, target = self.pair_source[self.event_pair], self.pair_target[self.event_pair]
+        party, other = (source, target) if by_source else (target, source)
+        order = np.lexsort((self.event_at, party))
+        return Events(
+            start=_offsets(party, len(self)),
+            at=self.event_at[order],
+            other=other[order],
+            pair=self.event_pair[order],
+            cents=self.event_cents[order],
+            event=order.astype(np.int32),
+        )
+
+    @cached_property
+    def undirected(self) -> sparse.csr_array:
+        """Symmetric matrix of cents flowed between two parties, either way; sorted rows, shape (nodes, nodes)."""
+        n = len(self)
+        both = (
+            np.concatenate([self.pair_cents, self.pair_cents]).astype(np.int64),
+            (
+                np.concatenate([self.pair_source, self.pair_target]),
+                np.concatenate([self.pair_target, self.pair_source]),
+            ),
+        )
+        matrix = sparse.coo_array(both, shape=(n, n)).tocsr()
+        matrix.sort_indices()
+        return matrix
+
+    def positions(self, nodes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Position in this graph of nodes numbered as in :class:`NodeIndex`; -1 where absent. Shape as given."""
+        if not len(self):
+            return np.full(len(nodes), -1, dtype=np.int64)
+        at = np.minimum(np.searchsorted(self.node, nodes), len(self) - 1)
+        return np.where(self.node[at] == nodes, at, -1)
+
+    def position(self, party: str) -> int:
+        """Position of the party with id ``party``; -1 where it has no edge in the window."""
+        at = int(np.searchsorted(self.ids, party)) if len(self) else 0
+        return at if at < len(self) and self.ids[at] == party else -1
+
+    def to_networkx(self, *, temporal: bool = False) -> nx.DiGraph | nx.MultiDiGraph:
+        """The graph as people see it.
+
+        Nodes are ids with ``is_client`` and ``is_listed``. Edges carry ``amount`` (base currency) and
+        ``payments`` (count); with ``temporal`` there is one edge per payment, carrying ``amount`` and ``at``
+        (UTC microseconds).
+        """
+        graph: nx.DiGraph | nx.MultiDiGraph = nx.MultiDiGraph() if temporal else nx.DiGraph()
+        for i, party in enumerate(self.ids):
+            graph.add_node(party, is_client=bool(self.is_client[i]), is_listed=bool(self.is_listed[i]))
+        if temporal:
+            for pair, at, cents in zip(self.event_pair, self.event_at, self.event_cents, strict=True):
+                source, target = self.ids[self.pair_source[pair]], self.ids[self.pair_target[pair]]
+                graph.add_edge(source, target, amount=int(cents) / 100, at=int(at))
+        else:
+            for source, target, cents, count in zip(
+                self.pair_source, self.pair_target, self.pair_cents, self.pair_count, strict=True
+            ):
+                graph.add_edge(self.ids[source], self.ids[target], amount=int(cents) / 100, payments=int(count))
+        return graph
+
+
+def _offsets(party: NDArray[np.int32], n: int) -> NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(np.bincount(party, minlength=n))]).astype(np.int64)
+
+
+def build_week_graph(history: History, nodes: NodeIndex, as_of_day: int, days: int) -> WeekGraph:
+    """Graph of the payments with a known counterparty in ``[as_of - days, as_of)``, known before the as-of day.
+
+    Parameters
+    ----------
+    history, nodes : cleaned transactions and :func:`index_nodes` of them.
+    as_of_day : as-of date, in days since 1970.
+    days : length of the window.
+    """
+    rows = window_rows(history, as_of_day, days)
+    rows = rows[history.counterparty.codes[rows] >= 0]
+    own = nodes.client_node[history.client[rows]]
+    other = nodes.counterparty_node[history.counterparty.codes[rows]]
+    kept = own != other
+    rows, own, other = rows[kept], own[kept], other[kept]
+
+    seen = np.zeros(len(nodes.ids), dtype=np.bool_)
+    seen[own] = True
+    seen[other] = True
+    node = np.flatnonzero(seen)
+    compact = np.cumsum(seen) - 1
+    own, other, n = compact[own], compact[other], len(node)
+
+    is_client = np.zeros(n, dtype=np.bool_)
+    is_client[own] = True
+    listed_day = np.full(n, NEVER_DAY, dtype=np.int64)
+    np.minimum.at(listed_day, other, history.listed_day[rows])
+
+    inbound = history.is_inbound[rows]
+    key = np.where(inbound, other * n + own, own * n + other)
+    at = history.at[rows]
+    cents = np.rint(history.amount[rows] * 100).astype(np.int64)
+    order = np.lexsort((cents, at, key))
+    key, at, cents, inbound = key[order], at[order], cents[order], inbound[order]
+    taken = _larger_side(key, inbound)
+    key, at, cents = key[taken], at[taken], cents[taken]
+
+    first = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]])) if len(key) else np.empty(0, np.int64)
+    start = np.concatenate([first, [len(key)]]).astype(np.int64)
+    pairs = key[first]
+    return WeekGraph(
+        as_of_day=as_of_day,
+        days=days,
+        ids=nodes.ids[node],
+        node=node,
+        is_client=is_client,
+        is_listed=listed_day < as_of_day,
+        pair_source=(pairs // max(n, 1)).astype(np.int32),
+        pair_target=(pairs % max(n, 1)).astype(np.int32),
+        pair_cents=np.add.reduceat(cents, first) if len(first) else np.empty(0, np.int64),
+        pair_start=start,
+        event_pair=np.repeat(np.arange(len(first), dtype=np.int32), np.diff(start)),
+        event_at=at,
+        event_cents=cents,
+    )
+
+
+@njit(cache=True)
+def _larger_side(key, inbound):  # type: ignore[no-untyped-def]
+    """Rows to keep: per key (sorted), those of the side with more rows; the outbound side on a tie."""
+    kept = np.zeros(len(key), dtype=np.bool_)
+    low = 0
+    while low < len(key):
+        high, received = low, 0
+        while high < len(key) and key[high] == key[low]:
+            received += inbound[high]
+            high += 1
+        take_inbound = received > (high - low) - received
+        for i in range(low, high):
+            kept[i] = inbound[i] == take_inbound
+        low = high
+    return kept
+
+
+# --- one-hop statistics -------------------------------------------------------------------------------------
+
+
+def vertex_statistics(graph: WeekGraph, recent_days: tuple[int, ...] = (7, 30)) -> pl.DataFrame:
+    """Degree, strength and amounts' moments per counterparty.
+
+    One row per node in the graph's order. For side s in ``in``, ``out``: ``s_degree`` (distinct parties),
+    ``s_degree_{d}d`` for each of ``recent_days`` (distinct parties with a payment in the newest d days),
+    ``s_sum`` (base currency), ``s_mean`` and ``s_std`` (mean and population standard deviation of the total per
+    counterparty, base currency; std NaN under two), ``s_hhi`` (Herfindahl-Hirschman index of the shares,
+    Rhoades 1993), ``s_max_share``; NaN where there is no flow. Also ``mutual`` (parties paid and paid by),
+    ``neighbours`` (distinct parties either way), ``client_share`` (share of flow with parties that are clients)
+    and ``neighbour_degree`` (mean number of parties its neighbours have).
+    """
+    n = len(graph)
+    last_at = graph.event_at[graph.pair_start[1:] - 1] if len(graph.pair_start) > 1 else np.empty(0, np.int64)
+    columns: dict[str, NDArray[np.int64] | NDArray[np.float64]] = {}
+    for side, party in (("in", graph.pair_target), ("out", graph.pair_source)):
+        columns[f"{side}_degree"] = np.bincount(party, minlength=n)
+        for days in recent_days:
+            fresh = last_at >= (graph.as_of_day - days) * DAY_US
+            columns[f"{side}_degree_{days}d"] = np.bincount(party[fresh], minlength=n)
+        total, std, hhi, top = _moments(party, graph.pair_cents, n)
+        degree = columns[f"{side}_degree"]
+        columns[f"{side}_sum"] = total / 100.0
+        with np.errstate(divide="ignore", invalid="ignore"):
+            columns[f"{side}_mean"] = np.where(degree > 0, total / 100.0 / degree, np.nan)
+        columns[f"{side}_std"] = std / 100.0
+        columns[f"{side}_hhi"] = hhi
+        columns[f"{side}_max_share"] = top
+    matrix = graph.undirected
+    neighbours = np.diff(matrix.indptr)
+    columns["neighbours"] = neighbours
+    columns["mutual"] = columns["in_degree"] + columns["out_degree"] - neighbours
+    flow = matrix.sum(axis=1).astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        columns["client_share"] = np.where(flow > 0, (matrix @ graph.is_client.astype(np.int64)) / flow, np.nan)
+        around = _row_sums(matrix.indptr, neighbours[matrix.indices])
+        columns["neighbour_degree"] = np.where(neighbours > 0, around / neighbours, np.nan)
+    return pl.DataFrame(columns)
+
+
+def _row_sums(indptr: NDArray[np.int32], values: NDArray[np.generic]) -> NDArray[np.int64]:
+    totals = np.concatenate([[0], np.cumsum(values.astype(np.int64))])
+    return totals[indptr[1:]] - totals[indptr[:-1]]
+
+
+@njit(cache=True)
+def _moments(party, cents, n):  # type: ignore[no-untyped-def]
+    """Per party: total cents, population std of cents per counterparty, HHI and largest share of cents."""
+    total = np.zeros(n, dtype=np.int64)
+    count = np.zeros(n, dtype=np.int64)
+    largest = np.zeros(n, dtype=np.int64)
+    for i in range(len(party)):
+        total[party[i]] += cents[i]
+        count[party[i]] += 1
+        largest[party[i]] = max(largest[party[i]], cents[i])
+    squares = np.zeros(n)
+    shares = np.zeros(n)
+    for i in range(len(party)):
+        v = party[i]
+        squares[v] += (cents[i] - total[v] / count[v]) ** 2
+        if total[v] > 0:
+            shares[v] += (cents[i] / total[v]) ** 2
+    std = np.full(n, np.nan)
+    hhi = np.full(n, np.nan)
+    top = np.full(n, np.nan)
+    for v in range(n):
+        if count[v] > 1:
+            std[v] = np.sqrt(squares[v] / count[v])
+        if total[v] > 0:
+            hhi[v] = min(1.0, shares[v])
+            top[v] = largest[v] / total[v]
+    return total, std, hhi, top
+
+
+# --- centrality ---------------------------------------------------------------------------------------------
+
+
+def pagerank(graph: WeekGraph, damping: float, tolerance: float, *, reverse: bool = False) -> NDArray[np.float64]:
+    """PageRank of each party, weighted by money (Brin & Page 1998); sums to one. Shape (nodes,).
+
+    ``reverse`` follows money back to where it comes from. Parties that pay nobody spread evenly, as in
+    networkx. Power iteration stops once the step is small enough that the L1 distance to the exact vector is
+    below ``tolerance``: that distance is at most ``damping / (1 - damping)`` times the last step.
+    """
+    n = len(graph)
+    if not n:
+        return np.empty(0)
+    source, target = graph.pair_source, graph.pair_target
+    if reverse:
+        source, target = target, source
+    paid = np.bincount(source, weights=graph.pair_cents, minlength=n)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.where(paid[source] > 0, graph.pair_cents / paid[source], 0.0)
+    follow = sparse.coo_array((share, (target, source)), shape=(n, n)).tocsr()
+    is_end = paid == 0
+    rank = np.full(n, 1.0 / n)
+    step = tolerance * (1.0 - damping) / max(damping, 1e-12)
+    for _ in range(10_000):
+        following = damping * (follow @ rank + rank[is_end].sum() / n) + (1.0 - damping) / n
+        following /= following.sum()
+        moved = np.abs(following - rank).sum()
+        rank = following
+        if moved <= step:
+            break
+    return rank
+
+
+def betweenness(graph: WeekGraph, pivots: int, seed: int) -> NDArray[np.float64]:
+    """Betweenness on the directed graph, estimated from sampled sources. Shape (nodes,), values 0-1.
+
+    An approximation, and said so: Brandes' dependency accumulation (2001) from ``pivots`` sources drawn
+    uniformly without replacement among parties that pay somebody, scaled by sources over pivots (Brandes & Pich
+    2007), then divided by (n-1)(n-2) as networkx does. Unbiased; exact where there are no more sources than
+    pivots. The standard error falls with the square root of ``pivots``, so low values are noisy.
+    """
+    n = len(graph)
+    if n < 3:
+        return np.zeros(n)
+    sources = np.flatnonzero(np.diff(graph.out_start) > 0)
+    chosen = sources
+    if len(sources) > pivots:
+        generator = np.random.default_rng([seed, graph.as_of_day])
+        chosen = np.sort(generator.choice(sources, size=pivots, replace=False))
+    dependency = _brandes(graph.out_start, graph.pair_target, chosen, n)
+    estimate: NDArray[np.float64] = dependency * (len(sources) / len(chosen)) / ((n - 1.0) * (n - 2.0))
+    return np.minimum(estimate, 1.0)
+
+
+@njit(cache=True)
+def _brandes(start, target, pivots, n):  # type: ignore[no-untyped-def]
+    """Sum over pivots of Brandes' dependencies on unweighted shortest paths."""
+    total = np.zeros(n)
+    distance = np.full(n, -1, dtype=np.int32)
+    paths = np.zeros(n)
+    dependency = np.zeros(n)
+    queue = np.empty(n, dtype=np.int32)
+    for p in range(len(pivots)):
+        source = pivots[p]
+        head, tail = 0, 1
+        queue[0] = source
+        distance[source] = 0
+        paths[source] = 1.0
+        while head < tail:
+            v = queue[head]
+            head += 1
+            for e in range(start[v], start[v + 1]):
+                w = target[e]
+                if distance[w] < 0:
+                    distance[w] = distance[v] + 1
+                    queue[tail] = w
+                    tail += 1
+                if distance[w] == distance[v] + 1:
+                    paths[w] += paths[v]
+        # backwards over the queue: the successors of v are complete before v
+        for i in range(tail - 1, -1, -1):
+            v = queue[i]
+            for e in range(start[v], start[v + 1]):
+                w = target[e]
+                if distance[w] == distance[v] + 1:
+                    dependency[v] += paths[v] / paths[w] * (1.0 + dependency[w])
+            if v != source:
+                total[v] += dependency[v]
+        for i in range(tail):
+            v = queue[i]
+            distance[v] = -1
+            paths[v] = 0.0
+            dependency[v] = 0.0
+    return total
+
+
+# --- cohesion -----------------------------------------------------------------------------------------------
+
+
+def clustering(graph: WeekGraph) -> pl.DataFrame:
+    """Triangles and local clustering coefficient (Watts & Strogatz 1998), direction and amounts ignored.
+
+    One row per node: ``triangles`` (count), ``clustering`` (share of its pairs of neighbours that deal with
+    each other; NaN with fewer than two neighbours).
+    """
+    matrix = graph.undirected
+    triangles = _triangles(matrix.indptr, matrix.indices)
+    degree = np.diff(matrix.indptr).astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = np.where(degree > 1, 2.0 * triangles / (degree * (degree - 1.0)), np.nan)
+    return pl.DataFrame({"triangles": triangles, "clustering": value})
+
+
+@njit(cache=True)
+def _triangles(indptr, indices):  # type: ignore[no-untyped-def]
+    """Triangles through each node: edges run from lower to higher degree, so hubs are never expanded."""
+    n = len(indptr) - 1
+    count = np.zeros(n, dtype=np.int64)
+    start = np.zeros(n + 1, dtype=np.int64)
+    forward = np.empty(len(indices) // 2, dtype=np.int32)
+    m = 0
+    for u in range(n):
+        du = indptr[u + 1] - indptr[u]
+        for e in range(indptr[u], indptr[u + 1]):
+            v = indices[e]
+            dv = indptr[v + 1] - indptr[v]
+            if dv > du or (dv == du and v > u):
+                forward[m] = v
+                m += 1
+        start[u + 1] = m
+    mark = np.full(n, -1, dtype=np.int32)
+    for u in range(n):
+        for e in range(start[u], start[u + 1]):
+            mark[forward[e]] = u
+        for e in range(start[u], start[u + 1]):
+            v = forward[e]
+            for f in range(start[v], start[v + 1]):
+                w = forward[f]
+                if mark[w] == u:
+                    count[u] += 1
+                    count[v] += 1
+                    count[w] += 1
+    return count
+
+
+def core_number(graph: WeekGraph) -> NDArray[np.int64]:
+    """Largest k for which the party is in the k-core (Batagelj & Zaversnik 2003), direction ignored."""
+    matrix = graph.undirected
+    return _cores(matrix.indptr, matrix.indices)
+
+
+@njit(cache=True)
+def _cores(indptr, indices):  # type: ignore[no-untyped-def]
+    """Bucket algorithm of Batagelj and Zaversnik: repeatedly take out a node of least remaining degree."""
+    n = len(indptr) - 1
+    degree = np.empty(n, dtype=np.int64)
+    most = 0
+    for v in range(n):
+        degree[v] = indptr[v + 1] - indptr[v]
+        most = max(most, degree[v])
+    bucket = np.zeros(most + 2, dtype=np.int64)
+    for v in range(n):
+        bucket[degree[v] + 1] += 1
+    for d in range(most + 1):
+        bucket[d + 1] += bucket[d]
+    place = np.empty(n, dtype=np.int64)
+    order = np.empty(n, dtype=np.int64)
+    fill = bucket.copy()
+    for v in range(n):
+        place[v] = fill[degree[v]]
+        order[place[v]] = v
+        fill[degree[v]] += 1
+    for i in range(n):
+        v = order[i]
+        for e in range(indptr[v], indptr[v + 1]):
+            w = indices[e]
+            if degree[w] > degree[v]:
+                # move w to the front of its bucket, then shrink its degree by one
+                front = bucket[degree[w]]
+                u = order[front]
+                if u != w:
+                    order[front], order[place[w]] = w, u
+                    place[u], place[w] = place[w], front
+                bucket[degree[w]] += 1
+                degree[w] -= 1
+    return degree
+
+
+def communities(graph: WeekGraph, seed: int) -> pl.DataFrame:
+    """Communities of the money-weighted undirected graph by Louvain (Blondel et al. 2008).
+
+    One row per node: ``community`` (label, numbered by the first member in id order), ``community_size``
+    (parties in it), ``within_share`` (share of the party's flow that stays in it; NaN without flow).
+    networkit's PLM runs sequentially in a fixed order, so equal graphs give equal labels.
+    """
+    # imported here: networkit takes seconds to load, and only this measure needs it
+    import networkit as nk
+
+    n = len(graph)
+    if not n:
+        return pl.DataFrame(schema={"community": pl.Int64, "community_size": pl.Int64, "within_share": pl.Float64})
+    matrix = graph.undirected
+    upper = sparse.triu(matrix, k=1, format="coo")
+    threads = nk.getMaxNumberOfThreads()
+    nk.setNumberOfThreads(1)
+    try:
+        nk.setSeed(seed, False)
+        net = nk.GraphFromCoo(
+            (
+                upper.data.astype(np.float64) / 100.0,
+                (upper.row.astype(np.uint64), upper.col.astype(np.uint64)),
+            ),
+            n=n,
+            weighted=True,
+        )
+        louvain = nk.community.PLM(net, refine=False, par="none")
+        louvain.run()
+        raw = np.asarray(louvain.getPartition().getVector(), dtype=np.int64)
+    finally:
+        nk.setNumberOfThreads(threads)
+    _, first, inverse = np.unique(raw, return_index=True, return_inverse=True)
+    label = np.argsort(np.argsort(first, kind="stable"), kind="stable")[inverse]
+    size = np.bincount(label)[label]
+    party = np.repeat(np.arange(n), np.diff(matrix.indptr))
+    inside = np.zeros(n, dtype=np.int64)
+    same = label[party] == label[matrix.indices]
+    np.add.at(inside, party[same], matrix.data[same])
+    flow = matrix.sum(axis=1).astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.where(flow > 0, inside / flow, np.nan)
+    return pl.DataFrame({"community": label, "community_size": size, "within_share": share})
+
+
+# --- blacklist ----------------------------------------------------------------------------------------------
+
+
+def blacklist_exposure(graph: WeekGraph, max_hops: int) -> pl.DataFrame:
+    """How near blacklisted parties are, over payments in either direction.
+
+    One row per node: ``hops`` (length of the shortest path to a listed party; 0 where the party itself is
+    listed, -1 where none lies within ``max_hops``), ``listed_1hop`` and ``listed_2hop`` (listed parties, itself
+    left out, at a distance of exactly one and exactly two), ``share_1hop`` (share of its flow with listed
+    parties), ``share_2hop`` (share of its flow with parties that are not listed but deal with a listed party
+    other than itself), ``flow_2hop`` (the same, each party counted with the share of its own flow that touches
+    listed parties: near zero where the shared party is a utility that half the town pays). Shares are NaN
+    without flow.
+    """
+    matrix = graph.undirected
+    hops = _hops(matrix.indptr, matrix.indices, graph.is_listed, max_hops)
+    one, two = _listed_around(matrix.indptr, matrix.indices, graph.is_listed)
+    share_1, share_2, flow_2 = _listed_flow(matrix.indptr, matrix.indices, matrix.data, graph.is_listed, one)
+    return pl.DataFrame(
+        {
+            "hops": hops,
+            "listed_1hop": one,
+            "listed_2hop": two,
+            "share_1hop": share_1,
+            "share_2hop": share_2,
+            "flow_2hop": flow_2,
+        }
+    )
+
+
+@njit(cache=True)
+def _hops(indptr, indices, listed, max_hops):  # type: ignore[no-untyped-def]
+    """Breadth-first distance to the nearest listed node, -1 beyond ``max_hops``."""
+    n = len(indptr) - 1
+    hops = np.full(n, -1, dtype=np.int64)
+    queue = np.empty(n, dtype=np.int64)
+    head, tail = 0, 0
+    for v in range(n):
+        if listed[v]:
+            hops[v] = 0
+            queue[tail] = v
+            tail += 1
+    while head < tail:
+        v = queue[head]
+        head += 1
+        if hops[v] == max_hops:
+            break
+        for e in range(indptr[v], indptr[v + 1]):
+            w = indices[e]
+            if hops[w] < 0:
+                hops[w] = hops[v] + 1
+                queue[tail] = w
+                tail += 1
+    return hops
+
+
+@njit(cache=True)
+def _listed_around(indptr, indices, listed):  # type: ignore[no-untyped-def]
+    """Listed nodes at distance exactly one and exactly two, found outward from each listed node."""
+    n = len(indptr) - 1
+    one = np.zeros(n, dtype=np.int64)
+    two = np.zeros(n, dtype=np.int64)
+    near = np.full(n, -1, dtype=np.int64)
+    counted = np.full(n, -1, dtype=np.int64)
+    for b in range(n):
+        if not listed[b]:
+            continue
+        near[b] = b
+        for e in range(indptr[b], indptr[b + 1]):
+            near[indices[e]] = b
+            one[indices[e]] += 1
+        for e in range(indptr[b], indptr[b + 1]):
+            x = indices[e]
+            for f in range(indptr[x], indptr[x + 1]):
+                y = indices[f]
+                if near[y] != b and counted[y] != b:
+                    counted[y] = b
+                    two[y] += 1
+    return one, two
+
+
+@njit(cache=True)
+def _listed_flow(indptr, indices, cents, listed, listed_around):  # type: ignore[no-untyped-def]
+    """Shares of flow with listed nodes, with their neighbours, and the latter weighted by how listed their flow is."""
+    n = len(indptr) - 1
+    flow = np.zeros(n, dtype=np.int64)
+    tainted = np.zeros(n, dtype=np.int64)
+    for v in range(n):
+        for e in range(indptr[v], indptr[v + 1]):
+            flow[v] += cents[e]
+            if listed[indices[e]]:
+                tainted[v] += cents[e]
+    direct = np.full(n, np.nan)
+    through = np.full(n, np.nan)
+    weighted = np.full(n, np.nan)
+    for v in range(n):
+        if flow[v] == 0:
+            continue
+        near = 0
+        damped = 0.0
+        for e in range(indptr[v], indptr[v + 1]):
+            x = indices[e]
+            own = 1 if listed[v] else 0
+            if listed[x] or listed_around[x] - own <= 0:
+                continue
+            near += cents[e]
+            if flow[x] > 0:
+                damped += cents[e] / flow[v] * ((tainted[x] - own * cents[e]) / flow[x])
+        direct[v] = tainted[v] / flow[v]
+        through[v] = near / flow[v]
+        weighted[v] = min(1.0, damped)
+    return direct, through, weighted
+
+
+def exposure_path(graph: WeekGraph, client: str, max_hops: int = 4) -> list[str] | None:
+    """Shortest path from a client to a blacklisted party, as evidence: ids from client to listed party.
+
+    Direction of payments is ignored, as in :func:`blacklist_exposure`, and the length of the path is its
+    ``hops``. Among equally near listed parties, and among equally short paths, the first in id order is taken.
+    None where the client has no payment in the window or no listed party lies within ``max_hops``. Works on
+    the client's surroundings only, as a networkx graph.
+    """
+    origin = graph.position(client)
+    if origin < 0:
+        return None
+    matrix = graph.undirected
+    around = nx.Graph()
+    around.add_node(client)
+    ring, reached = {origin}, {origin}
+    for _ in range(max_hops):
+        if any(graph.is_listed[v] for v in ring):
+            break
+        following: set[int] = set()
+        for v in sorted(ring):
+            for w in matrix.indices[matrix.indptr[v] : matrix.indptr[v + 1]]:
+                around.add_edge(graph.ids[v], graph.ids[w])
+                following.add(int(w))
+        ring = following - reached
+        reached |= ring
+    listed = sorted(graph.ids[v] for v in ring if graph.is_listed[v])
+    if not listed:
+        return None
+    before = nx.predecessor(around, client)
+    path = [listed[0]]
+    while path[-1] != client:
+        path.append(min(before[path[-1]]))
+    return path[::-1]
+
+
+def exposure_evidence(graph: WeekGraph, path: list[str]) -> pl.DataFrame:
+    """Payments summed along an :func:`exposure_path`: one row per ordered pair that paid on it.
+
+    Columns ``step`` (1 = nearest the client), ``payer``, ``payee``, ``payments`` (count), ``amount_base``,
+    ``first_at``, ``last_at`` (UTC), sorted by step and payer. Empty for a path of one party.
+
+    Raises
+    ------
+    ValueError : two neighbours on the path have no payment in the graph.
+    """
+    rows = []
+    for step, (near, far) in enumerate(pairwise(path), start=1):
+        found = [(a, b) for a, b in sorted([(near, far), (far, near)]) if _pair(graph, a, b) >= 0]
+        if not found:
+            raise ValueError(f"{near} and {far} have no payment in the window: not a path of this graph")
+        for payer, payee in found:
+            pair = _pair(graph, payer, payee)
+            low, high = graph.pair_start[pair], graph.pair_start[pair + 1]
+            rows.append(
+                {
+                    "step": step,
+                    "payer": payer,
+                    "payee": payee,
+                    "payments": int(high - low),
+                    "amount_base": int(graph.pair_cents[pair]) / 100,
+                    "first_at": int(graph.event_at[low]),
+                    "last_at": int(graph.event_at[high - 1]),
+                }
+            )
+    schema = {
+        "step": pl.Int64,
+        "payer": pl.String,
+        "payee": pl.String,
+        "payments": pl.Int64,
+        "amount_base": pl.Float64,
+        "first_at": pl.Int64,
+        "last_at": pl.Int64,
+    }
+    return pl.DataFrame(rows, schema=schema).with_columns(pl.col("first_at", "last_at").cast(pl.Datetime("us")))
+
+
+def _pair(graph: WeekGraph, payer: str, payee: str) -> int:
+    source, target = graph.position(payer), graph.position(payee)
+    if source < 0 or target < 0:
+        return -1
+    low, high = graph.out_start[source], graph.out_start[source + 1]
+    at = int(low + np.searchsorted(graph.pair_target[low:high], target))
+    return at if at < high and graph.pair_target[at] == target else -1
