@@ -121,6 +121,7 @@ def fit_grouped(
     config: ModelConfig,
     depth: int | None = None,
     monotone: int = 0,
+    score_held_out: bool = True,
 ) -> tuple[Boost, NDArray[np.float64]]:
     """Fit a booster and the out-of-fold margins of its rows.
 
@@ -133,6 +134,7 @@ def fit_grouped(
     log_rate : log of the share of negatives kept.
     depth : tree depth; the configuration's where None.
     monotone : 1 forces the score to rise with every feature.
+    score_held_out : False spares the out-of-fold boosters where only the final one is wanted; margins are NaN then.
 
     Returns
     -------
@@ -152,6 +154,8 @@ def fit_grouped(
             _, rounds = _fit(
                 matrix[rest], target[rest], config.trees, config, depth, monotone, (matrix[inner], target[inner])
             )
+        if not score_held_out:
+            return rounds, np.full(int((fold == numbers[k]).sum()), np.nan)
         booster, _ = _fit(matrix[train], target[train], rounds, config, depth, monotone)
         return rounds, _margin(booster, matrix[fold == numbers[k]])
 

@@ -279,7 +279,8 @@ def fit_tier1(
     unsupervised_scale = fit_scaler(strange[fitting])
     unsupervised = unsupervised_scale.transform(strange)
 
-    boost, supervised_scale, supervised, alpha, measured = None, None, None, 0.0, {}
+    boost, supervised_scale, supervised, alpha = None, None, None, 0.0
+    measured: dict[str, float] = {}
     if data.can_supervise:
         boost, margin = fit_grouped(
             matrix[train],

@@ -260,7 +260,8 @@ def fit_tier2(
     else:
         reasons.append("No scheme score is computable.")
 
-    boost, supervised_scale, supervised, alpha, measured = None, None, None, 0.0, {}
+    boost, supervised_scale, supervised, alpha = None, None, None, 0.0
+    measured: dict[str, float] = {}
     if data.can_supervise and kept:
         matrix = matrix[:, [names.index(n) for n in kept]]
         boost, margin = fit_grouped(

@@ -1,0 +1,212 @@
+"""What every result table carries beside B-CRS: simpler ways to rank clients.
+
+Rule of this file: a baseline gets the same rows and the same weeks as B-CRS and no help. A baseline whose inputs a
+source does not have scores null: unavailable, never zero.
+
+* flat XGBoost: one booster on all features of P1-P5, the same depth, sampling, folds and stopping as a pillar's.
+* static KYC: what the file says, no behaviour.
+* volume only: money in and out in 30 days.
+* fixed rules: how many of three classic rules fire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+from ml_assets.config import ModelConfig
+from ml_assets.models.boosting import Boost, fit_grouped
+from ml_assets.models.matrix import GRAIN, numeric_columns, to_matrix, unusable_columns
+from ml_assets.models.names import PILLARS
+from ml_assets.models.splits import SplitPlan
+from ml_assets.models.store import Files, pack_boost, pack_json, unpack_boost, unpack_json
+from ml_assets.models.tier1 import training_rows
+
+BASELINES = ("flat_xgboost", "static_kyc", "volume_only", "fixed_rules")
+"""Names as in ``models.metrics``."""
+
+KYC_POINTS = {
+    "risk_rating": 30.0,
+    "is_pep": 20.0,
+    "is_sanctioned": 20.0,
+    "country_risk_score": 15.0,
+    "industry_risk_score": 15.0,
+}
+"""Points of the static score: this project's judgement of a common scorecard (rating first, then list hits, then
+country and industry); 100 in all. Components that are null give their points to the others."""
+
+
+@dataclass(frozen=True)
+class FlatModel:
+    """The flat baseline; ``boost`` is None where it could not be fitted, ``reasons`` says why."""
+
+    features: tuple[str, ...]
+    boost: Boost | None
+    reasons: tuple[str, ...]
+
+    def files(self) -> Files:
+        """The model as named bytes."""
+        numbers = {"features": list(self.features), "reasons": list(self.reasons)}
+        return {"flat.json": pack_json(numbers), **pack_boost("flat", self.boost)}
+
+    @classmethod
+    def from_files(cls, files: Files) -> FlatModel:
+        """Inverse of :meth:`files`."""
+        n = unpack_json(files["flat.json"])
+        return cls(tuple(n["features"]), unpack_boost("flat", files), tuple(n["reasons"]))
+
+
+def join_features(features: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """All features of P1-P5 side by side, one row per client and as-of date, in pillar order."""
+    wide: pl.DataFrame | None = None
+    for pillar in PILLARS:
+        if pillar in features:
+            part = features[pillar].select(*GRAIN, *numeric_columns(features[pillar]))
+            wide = part if wide is None else wide.join(part, on=list(GRAIN), how="left")
+    if wide is None:
+        raise ValueError(f"None of the pillars {', '.join(PILLARS)} is among {', '.join(features) or 'nothing'}.")
+    return wide.sort(list(GRAIN))
+
+
+def fit_flat(
+    features: Mapping[str, pl.DataFrame], labels: pl.DataFrame, plan: SplitPlan, config: ModelConfig
+) -> FlatModel:
+    """Fit the flat baseline on training weeks.
+
+    Parameters
+    ----------
+    features : pillar key -> feature frame (P1-P5; P6 is left out, it is not a feature family of a flat model).
+    """
+    weeks = [*plan.train_weeks]
+    data = training_rows(
+        join_features({k: v.filter(pl.col("as_of_date").is_in(weeks)) for k, v in features.items()}),
+        labels,
+        plan,
+        config,
+    )
+    if not data.can_supervise:
+        return FlatModel((), None, (data.reason,))
+    names = numeric_columns(data.rows)
+    matrix = to_matrix(data.rows, names)
+    dropped = unusable_columns(matrix[data.is_eligible], names)
+    kept = [n for n in names if n not in dropped]
+    if not kept:
+        return FlatModel((), None, ("No feature is usable.",))
+    boost, _ = fit_grouped(
+        matrix[:, [names.index(n) for n in kept]],
+        data.is_positive,
+        data.fold,
+        data.is_fit,
+        data.log_rate,
+        tuple(kept),
+        config,
+        score_held_out=False,
+    )
+    return FlatModel(tuple(kept), boost, ())
+
+
+def _frame(rows: pl.DataFrame, score: pl.Expr) -> pl.DataFrame:
+    return rows.select(*GRAIN, score=score.cast(pl.Float64).fill_nan(None)).sort(list(GRAIN))
+
+
+def score_flat(model: FlatModel, features: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """Score rows: client_id, as_of_date, score (log-odds); null where the model was not fitted."""
+    rows = join_features(features)
+    if model.boost is None:
+        return _frame(rows, pl.lit(None, pl.Float64))
+    return _frame(rows, pl.lit(pl.Series(model.boost.margin(to_matrix(rows, list(model.features))))))
+
+
+def static_kyc_score(profiles: pl.DataFrame) -> pl.DataFrame:
+    """Points of :data:`KYC_POINTS`, rescaled to the components a client has.
+
+    Parameters
+    ----------
+    profiles : rows of ``intermediate.int_client_weeks``; columns that are absent count as null.
+
+    Returns
+    -------
+    frame : client_id, as_of_date, score 0-100; null where rating, lists and both risk scores are all null.
+
+    A flag alone that is False says nothing: PEP and sanctions count only beside a rating or a risk score, or where
+    one of them is True, so that a source without profiles scores null.
+    """
+    have = set(profiles.columns)
+    shares = {
+        "risk_rating": pl.col("risk_rating").replace_strict(
+            {"low": 0.0, "medium": 0.5, "high": 1.0}, default=None, return_dtype=pl.Float64
+        )
+        if "risk_rating" in have
+        else None,
+        **{
+            name: pl.col(name).cast(pl.Float64) / scale
+            for name, scale in (
+                ("is_pep", 1.0),
+                ("is_sanctioned", 1.0),
+                ("country_risk_score", 100.0),
+                ("industry_risk_score", 100.0),
+            )
+            if name in have
+        },
+    }
+    known = {k: v for k, v in shares.items() if v is not None}
+    if not known:
+        return _frame(profiles, pl.lit(None, pl.Float64))
+    points = pl.sum_horizontal([(v * KYC_POINTS[k]).fill_null(0.0) for k, v in known.items()])
+    weight = pl.sum_horizontal([v.is_not_null().cast(pl.Float64) * KYC_POINTS[k] for k, v in known.items()])
+    graded = [v.is_not_null() for k, v in known.items() if k not in ("is_pep", "is_sanctioned")]
+    says = pl.any_horizontal([*graded, (points > 0)])
+    return _frame(profiles, pl.when(says & (weight > 0)).then(100.0 * points / weight))
+
+
+def volume_only_score(windows: pl.DataFrame) -> pl.DataFrame:
+    """Money in and out in the 30 days before the as-of date, base currency.
+
+    Parameters
+    ----------
+    windows : rows of ``intermediate.int_client_windows`` (or any frame with ``inflow_sum_30d_base`` and
+        ``outflow_sum_30d_base``).
+
+    Returns
+    -------
+    frame : client_id, as_of_date, score.
+    """
+    return _frame(
+        windows, pl.col("inflow_sum_30d_base").cast(pl.Float64) + pl.col("outflow_sum_30d_base").cast(pl.Float64)
+    )
+
+
+def fixed_rules_score(
+    rows: pl.DataFrame,
+    largest_amounts: tuple[str, ...],
+    burst: str | None,
+    blacklist: str | None,
+    threshold_base: float,
+    burst_minimum: float = 1.0,
+) -> pl.DataFrame:
+    """How many of three rules fire: amount at or over the threshold, burst within 60 s, blacklisted counterparty.
+
+    Parameters
+    ----------
+    rows : client_id, as_of_date and the columns named below.
+    largest_amounts : columns with the largest amounts of the window, base currency (null: no payment, does not fire).
+    burst : column of the burst measure, fires at ``burst_minimum`` or above; None where the source has no times.
+    blacklist : column of blacklist exposure, fires above 0; None where the source has no list.
+    threshold_base : reporting threshold, base currency; compared in cents.
+
+    Returns
+    -------
+    frame : client_id, as_of_date, score 0-3. Rules that are null for a client do not fire; ties are the rules' own.
+    """
+    cents = round(threshold_base * 100)
+    over = [(pl.col(c).cast(pl.Float64) * 100).round() >= cents for c in largest_amounts]
+    fired = [pl.any_horizontal([o.fill_null(False) for o in over])] if over else []
+    if burst is not None:
+        fired.append((pl.col(burst).cast(pl.Float64) >= burst_minimum).fill_null(False))
+    if blacklist is not None:
+        fired.append((pl.col(blacklist).cast(pl.Float64) > 0).fill_null(False))
+    if not fired:
+        return _frame(rows, pl.lit(None, pl.Float64))
+    return _frame(rows, pl.sum_horizontal([f.cast(pl.Float64) for f in fired]))
