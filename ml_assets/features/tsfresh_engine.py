@@ -313,12 +313,12 @@ def _variation_coefficient(rows, p, q, out):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _skewness(rows, p, q, out):  # type: ignore[no-untyped-def]
-    """Adjusted Fisher-Pearson coefficient G1 (pandas); 0 where all values are equal."""
+    """Adjusted Fisher-Pearson coefficient G1 (pandas); NaN where all values are equal."""
     n = rows.shape[1]
     for i in range(len(rows)):
         x = rows[i]
         if np.min(x) == np.max(x):
-            out[i] = 0.0
+            out[i] = np.nan
             continue
         d = x - _mean(x)
         m2, m3 = _sum(d * d), _sum(d * d * d)
@@ -327,12 +327,12 @@ def _skewness(rows, p, q, out):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _kurtosis(rows, p, q, out):  # type: ignore[no-untyped-def]
-    """Adjusted excess kurtosis G2 (pandas); 0 where all values are equal."""
+    """Adjusted excess kurtosis G2 (pandas); NaN where all values are equal."""
     n = float(rows.shape[1])
     for i in range(len(rows)):
         x = rows[i]
         if np.min(x) == np.max(x):
-            out[i] = 0.0
+            out[i] = np.nan
             continue
         d = x - _mean(x)
         m2, m4 = _sum(d * d), _sum(d * d * d * d)
