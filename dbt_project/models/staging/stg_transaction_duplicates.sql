@@ -1,0 +1,67 @@
+with
+
+parsed as (
+
+    select
+        txn_id,
+        client_id,
+        counterparty_id,
+        channel,
+        currency,
+        direction,
+        amount,
+        txn_at,
+        reasons is not null as is_faulty,
+        _file,
+        _row,
+        _delivery_id
+    from {{ ref('stg_transactions_parsed') }}
+    where has_source_txn_id
+
+),
+
+-- hashes first: eight bytes an id keep the scan of a large history cheap, and the few candidates are then compared
+candidates as (
+
+    select hash(txn_id) as txn_hash
+    from {{ ref('stg_transactions_parsed') }}
+    where has_source_txn_id
+    group by all
+    having count(*) > 1
+
+),
+
+ranked as (
+
+    select
+        parsed.*,
+        -- a faulty first copy must not push out a later good one
+        row_number() over by_id as copy_number,
+        first_value(
+            row(client_id, counterparty_id, channel, currency, direction, amount, txn_at)
+        ) over by_id as kept_values
+    from parsed
+    where hash(parsed.txn_id) in (select txn_hash from candidates)
+    window by_id as (partition by parsed.txn_id order by is_faulty, _delivery_id, _file, _row)
+
+),
+
+final as (
+
+    select
+        txn_id,
+        case
+            when row(client_id, counterparty_id, channel, currency, direction, amount, txn_at)
+                is not distinct from kept_values
+                then 'duplicate_txn_id_identical'
+            else 'duplicate_txn_id_conflicting'
+        end as reason,
+        _file,
+        _row,
+        _delivery_id
+    from ranked
+    where copy_number > 1
+
+)
+
+select * from final
