@@ -91,7 +91,7 @@ class FeatureConfig(_Frozen):
     cycle_window_days: Days = Field(14, description="All edges of a temporal cycle fall into this many days.")
     cycle_max_length: Annotated[int, Field(ge=2, le=6)] = Field(6, description="Longest cycle looked for, in edges.")
     cycle_steps_per_start: Annotated[int, Field(ge=100)] = Field(
-        5_000,
+        500,
         description="Payments looked at per first edge of a cycle: bounds hubs; searches it cut are counted.",
     )
     pattern_window_days: Days = Field(
