@@ -37,8 +37,9 @@ def temporal_cycles(graph: WeekGraph, window_days: int, max_length: int, steps_p
     known a cycle takes at least one day per payment. Every sequence of payments counts once, at its earliest
     payment; parallel payments make several cycles.
 
-    The search is depth first from each payment, inside strongly connected components, and looks at
-    ``steps_per_start`` payments at most per starting payment: cycles found until then count.
+    The search is depth first from each payment, inside strongly connected components, one length after the
+    other, and looks at ``steps_per_start`` payments at most per starting payment: cycles found until then count,
+    so that a cut costs the longest cycles first. Cycles of 2 are always exact.
 
     Returns
     -------
@@ -67,6 +68,11 @@ def temporal_cycles(graph: WeekGraph, window_days: int, max_length: int, steps_p
         incoming.start,
         incoming.at,
         incoming.other,
+        graph.out_start,
+        graph.pair_target,
+        graph.pair_start,
+        graph.event_at,
+        graph.event_cents,
         component,
         window_days * DAY_US,
         max_length,
@@ -91,77 +97,124 @@ def _after(at, low, high, moment):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _cycles(o_start, o_at, o_to, o_cents, i_start, i_at, i_from, component, span, longest, most_steps):  # type: ignore[no-untyped-def]
-    """Depth-first search for temporal cycles from each payment; see :func:`temporal_cycles`."""
+def _cycles(  # type: ignore[no-untyped-def]
+    o_start, o_at, o_to, o_cents, i_start, i_at, i_from, p_start, p_to, p_event, p_at, p_cents,
+    component, span, longest, most_steps,
+):  # fmt: skip
+    """Search for temporal cycles from each payment, length by length; see :func:`temporal_cycles`.
+
+    ``o_`` and ``i_`` are payments by payer and by payee in time order, ``p_`` ordered pairs by payer with their
+    payments. The last payment of a cycle is looked up by its pair, and the one before only enters parties that
+    still pay the root later, so a step is a payment looked at, not a cycle found.
+    """
     n = len(o_start) - 1
     counts = np.zeros((7, n), dtype=np.int64)
     retained = np.full(n, np.nan)
     capped = np.zeros(n, dtype=np.int64)
     on_path = np.zeros(n, dtype=np.bool_)
-    # the latest payment from a party straight back to the root, valid where closer[v] names this search
-    closer = np.full(n, -1, dtype=np.int64)
-    closes_at = np.zeros(n, dtype=np.int64)
+    # latest payment from a party straight to the root, valid where returns[v] is the root
+    returns = np.full(n, -1, dtype=np.int64)
+    returns_at = np.zeros(n, dtype=np.int64)
     path = np.empty(8, dtype=np.int64)
     cursor = np.empty(8, dtype=np.int64)
     least = np.empty(8, dtype=np.int64)
     most = np.empty(8, dtype=np.int64)
     for root in range(n):
+        back = i_start[root]
+        path[0] = root
+        on_path[root] = True
         for first in range(o_start[root], o_start[root + 1]):
             v = o_to[first]
-            if component[v] != component[root]:
-                continue
             end = o_at[first] + span
-            back = _after(i_at, i_start[root], i_start[root + 1], o_at[first])
-            if back == i_start[root + 1] or i_at[back] > end:
-                continue
+            # payments of this root are in time order, so the window only moves on
             while back < i_start[root + 1] and i_at[back] <= end:
-                closer[i_from[back]] = first
-                closes_at[i_from[back]] = i_at[back]
+                returns[i_from[back]] = root
+                returns_at[i_from[back]] = i_at[back]
                 back += 1
-            path[0], path[1] = root, v
-            on_path[root] = True
-            on_path[v] = True
-            least[1] = most[1] = o_cents[first]
-            cursor[1] = _after(o_at, o_start[v], o_start[v + 1], o_at[first])
-            depth = 1  # payments made so far
+            if component[v] != component[root] or back == i_start[root] or i_at[back - 1] <= o_at[first]:
+                continue
             steps = 0
-            while depth > 0:
-                u = path[depth]
-                e = cursor[depth]
-                if e == o_start[u + 1] or o_at[e] > end:
-                    on_path[u] = False
-                    depth -= 1
-                    continue
-                if steps == most_steps:
-                    capped[root] += 1
-                    while depth > 0:
-                        on_path[path[depth]] = False
-                        depth -= 1
+            path[1] = v
+            least[1] = most[1] = o_cents[first]
+            on_path[v] = True
+            if returns[v] == root and returns_at[v] > o_at[first]:
+                _close(
+                    1, path, root, o_at[first], end, least[1], most[1], p_start, p_to, p_event, p_at, p_cents,
+                    counts, retained,
+                )  # fmt: skip
+            goes_on = True
+            for length in range(3, longest + 1):
+                if not goes_on:
                     break
-                steps += 1
-                cursor[depth] = e + 1
-                w = o_to[e]
-                small = min(least[depth], o_cents[e])
-                large = max(most[depth], o_cents[e])
-                if w == root:
-                    kept = small / large if large > 0 else 1.0
-                    for i in range(depth + 1):
-                        counts[depth + 1, path[i]] += 1
-                        if not retained[path[i]] >= kept:
-                            retained[path[i]] = kept
-                    continue
-                if depth + 2 > longest or on_path[w] or component[w] != component[root]:
-                    continue
-                # the payment after this one must close the cycle: only parties that can are entered
-                if depth + 2 == longest and (closer[w] != first or closes_at[w] <= o_at[e]):
-                    continue
-                depth += 1
-                path[depth] = w
-                on_path[w] = True
-                least[depth], most[depth] = small, large
-                cursor[depth] = _after(o_at, o_start[w], o_start[w + 1], o_at[e])
-            on_path[root] = False
+                goes_on = False  # until a path of length - 1 payments exists at all
+                depth = 1  # payments made so far
+                cursor[1] = _after(o_at, o_start[v], o_start[v + 1], o_at[first])
+                while depth > 0:
+                    u = path[depth]
+                    e = cursor[depth]
+                    if e == o_start[u + 1] or o_at[e] > end:
+                        if depth > 1:
+                            on_path[u] = False
+                        depth -= 1
+                        continue
+                    if steps == most_steps:
+                        while depth > 1:
+                            on_path[path[depth]] = False
+                            depth -= 1
+                        goes_on = False
+                        capped[root] += 1
+                        break
+                    steps += 1
+                    cursor[depth] = e + 1
+                    w = o_to[e]
+                    if on_path[w] or component[w] != component[root]:
+                        continue
+                    small = min(least[depth], o_cents[e])
+                    large = max(most[depth], o_cents[e])
+                    if depth + 2 == length:
+                        goes_on = True
+                        if returns[w] == root and returns_at[w] > o_at[e]:
+                            path[depth + 1] = w
+                            _close(
+                                depth + 1, path, root, o_at[e], end, small, large, p_start, p_to, p_event, p_at,
+                                p_cents, counts, retained,
+                            )  # fmt: skip
+                        continue
+                    depth += 1
+                    path[depth] = w
+                    on_path[w] = True
+                    least[depth], most[depth] = small, large
+                    cursor[depth] = _after(o_at, o_start[w], o_start[w + 1], o_at[e])
+            on_path[v] = False
+        on_path[root] = False
     return counts, retained, capped
+
+
+@njit(cache=True)
+def _close(  # type: ignore[no-untyped-def]
+    depth, path, root, moment, end, small, large, p_start, p_to, p_event, p_at, p_cents, counts, retained
+):
+    """Count every payment from ``path[depth]`` to the root in ``(moment, end]`` as a cycle of the path's parties."""
+    low, high = p_start[path[depth]], p_start[path[depth] + 1]
+    while low < high:
+        middle = (low + high) // 2
+        if p_to[middle] < root:
+            low = middle + 1
+        else:
+            high = middle
+    e = _after(p_at, p_event[low], p_event[low + 1], moment)
+    found = 0
+    kept = -1.0
+    while e < p_event[low + 1] and p_at[e] <= end:
+        found += 1
+        most = max(large, p_cents[e])
+        kept = max(kept, min(small, p_cents[e]) / most if most > 0 else 1.0)
+        e += 1
+    if found:
+        for i in range(depth + 1):
+            counts[depth + 1, path[i]] += found
+            if not retained[path[i]] >= kept:
+                retained[path[i]] = kept
 
 
 def fans(graph: WeekGraph, window_days: int) -> pl.DataFrame:
