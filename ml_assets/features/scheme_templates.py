@@ -247,8 +247,8 @@ def _underground_banking() -> tuple[Indicator, ...]:
             s,
             "p6_ub_corridor_onward_30d_ratio",
             "Share of money wired in from the corridor that was passed on at once to others than the exit sectors.",
-            "first-in-first-out: cents of inbound wires from underground_banking_corridor that left within the reach to "
-            "any other sector / cents of those wires; 0 below the minimum inflow",
+            "first-in-first-out: cents of inbound wires from underground_banking_corridor that left within the reach "
+            "to any other sector / cents of those wires; 0 below the minimum inflow",
             30,
             _limit(
                 "fires", 0.8, "ratio", "Four fifths passed on at once: the client keeps a fee or nothing.", UNDERGROUND
@@ -526,7 +526,8 @@ def _trade_based() -> tuple[Indicator, ...]:
             s,
             "p6_tb_no_running_costs_90d_ratio",
             "Share of a trading firm's payments that are neither wages, rent, utilities nor tax at home.",
-            "1 - outbound non-wire cents to running_cost_sectors / outbound cents; 0 below the minimum value" + trader,
+            "1 - outbound non-wire cents to domestic_operating_sectors / outbound cents; 0 below the minimum value"
+            + trader,
             90,
             _limit(
                 "fires",
