@@ -12,6 +12,7 @@ parsed as (
         amount,
         txn_at,
         reasons is not null as is_faulty,
+        greatest(txn_date, known_date) as visible_date,
         _file,
         _row,
         _delivery_id
@@ -35,14 +36,14 @@ ranked as (
 
     select
         parsed.*,
-        -- a faulty first copy must not push out a later good one
+        -- a faulty copy must not push out a good one, nor one known later the one known first
         row_number() over by_id as copy_number,
         first_value(
             row(client_id, counterparty_id, channel, currency, direction, amount, txn_at)
         ) over by_id as kept_values
     from parsed
     where hash(parsed.txn_id) in (select txn_hash from candidates)
-    window by_id as (partition by parsed.txn_id order by is_faulty, _delivery_id, _file, _row)
+    window by_id as (partition by parsed.txn_id order by is_faulty, _delivery_id, visible_date, _file, _row)
 
 ),
 
