@@ -15,8 +15,10 @@ SCORE_OF: Final = {p: f"s_{p[:2]}_score" for p in (*PILLARS, SCHEME_PILLAR)}
 """Pillar key -> column of its score in a wide frame: ``s_p1_score`` .. ``s_p6_score``."""
 PILLAR_OF: Final = {column: pillar for pillar, column in SCORE_OF.items()}
 """Inverse of :data:`SCORE_OF`."""
-SCHEMES: Final = ("underground_banking", "trade_based", "msb_professional")
-"""Strategic schemes, as columns are prefixed."""
+SCHEME_PREFIXES: Final = {"underground_banking": "ub", "trade_based": "tb", "msb_professional": "msb"}
+"""Strategic scheme -> prefix of its indicator columns, after ``p6_``."""
+SCHEMES: Final = tuple(SCHEME_PREFIXES)
+"""Strategic schemes, as score columns are prefixed."""
 STRATEGIES: Final = ("linear", "bayesian", "boosting")
 """Aggregations, simplest first: that order breaks ties between champions."""
 BANDS: Final = ("MINIMAL", "LOW", "MEDIUM", "HIGH")

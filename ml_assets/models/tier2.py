@@ -13,7 +13,6 @@ highest scheme score; both are on the common scale, alpha is tuned on validation
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +23,7 @@ from ml_assets.config import ModelConfig
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.models.boosting import Boost, fit_grouped
 from ml_assets.models.matrix import GRAIN, numeric_columns, to_matrix, unusable_columns
-from ml_assets.models.names import PILLARS, SCHEMES, SCORE_OF
+from ml_assets.models.names import PILLARS, SCHEME_PREFIXES, SCHEMES, SCORE_OF
 from ml_assets.models.scaling import Scaler, fit_scaler
 from ml_assets.models.splits import SplitPlan
 from ml_assets.models.store import Files, pack_boost, pack_json, unpack_boost, unpack_json
@@ -145,57 +144,37 @@ class Tier2Model:
         )
 
 
-def scheme_scores(
-    pillar_scores: pl.DataFrame,
-    similarity: pl.DataFrame,
-    indicators: pl.DataFrame,
-    limits: Mapping[str, Mapping[str, float]],
-    config: ModelConfig,
-) -> pl.DataFrame:
+def scheme_scores(similarity: pl.DataFrame, indicators: pl.DataFrame, config: ModelConfig) -> pl.DataFrame:
     """Score every client against every scheme.
 
     Parameters
     ----------
-    pillar_scores : client_id, as_of_date, ``s_p1_score`` .. ``s_p5_score``; sets the rows of the result.
-    similarity : client_id, as_of_date, ``<scheme>_cosine_ratio``.
-    indicators : client_id, as_of_date and the indicator columns named in ``limits``.
-    limits : scheme -> indicator column -> threshold at or above which it fires.
+    similarity : client_id, as_of_date, ``<scheme>_cosine_ratio`` and ``pillar_norm_score`` (0-100); sets the rows.
+    indicators : client_id, as_of_date, ``p6_<prefix>_fired_count`` and ``p6_<prefix>_computable_count``.
 
     Returns
     -------
     frame : client_id, as_of_date and per scheme ``_cosine_ratio``, ``_fired_count``, ``_score``; sorted by grain.
-        An indicator that is null is not computable: it neither fires nor counts in the share.
+        An indicator that is not computable neither fires nor counts in the share; a score is null where neither a
+        cosine nor an indicator is there.
     """
-    scores = [SCORE_OF[p] for p in PILLARS if SCORE_OF[p] in pillar_scores.columns]
+    counts = [f"p6_{prefix}_{what}_count" for prefix in SCHEME_PREFIXES.values() for what in ("fired", "computable")]
     cosines = [f"{s}_cosine_ratio" for s in SCHEMES]
-    rows = (
-        pillar_scores.select(*GRAIN, *scores)
-        .join(similarity.select(*GRAIN, *cosines), on=list(GRAIN), how="left")
-        .join(indicators, on=list(GRAIN), how="left")
-    )
-    squares = [pl.col(c).cast(pl.Float64) ** 2 for c in scores]
-    rows = rows.with_columns(
-        _norm=(pl.mean_horizontal(squares).sqrt() / 100.0) if squares else pl.lit(None, pl.Float64)
+    rows = similarity.select(*GRAIN, *cosines, "pillar_norm_score").join(
+        indicators.select(*GRAIN, *counts), on=list(GRAIN), how="left"
     )
     share = config.scheme_similarity_ratio
     columns: list[pl.Expr] = []
-    for scheme in SCHEMES:
-        fires = [pl.col(c).cast(pl.Float64) >= limit for c, limit in limits.get(scheme, {}).items()]
-        fired = pl.sum_horizontal([f.fill_null(False).cast(pl.Int64) for f in fires]) if fires else pl.lit(0, pl.Int64)
-        known = pl.sum_horizontal([f.is_not_null().cast(pl.Int64) for f in fires]) if fires else pl.lit(0, pl.Int64)
-        alike = (pl.col(f"{scheme}_cosine_ratio").clip(0.0, 1.0) * pl.col("_norm")).fill_nan(None)
+    for scheme, prefix in SCHEME_PREFIXES.items():
+        cosine = pl.col(f"{scheme}_cosine_ratio").cast(pl.Float64).fill_nan(None).clip(0.0, 1.0)
+        alike = cosine * pl.col("pillar_norm_score").cast(pl.Float64).fill_nan(None).clip(0.0, 100.0) / 100.0
+        fired, known = pl.col(f"p6_{prefix}_fired_count"), pl.col(f"p6_{prefix}_computable_count")
         hit = pl.when(known > 0).then(fired / known)
+        either = pl.when(alike.is_null()).then(hit).when(hit.is_null()).then(alike)
         columns += [
-            pl.col(f"{scheme}_cosine_ratio").cast(pl.Float64).fill_nan(None).clip(0.0, 1.0),
-            pl.when(known > 0).then(fired).alias(f"{scheme}_fired_count"),
-            (
-                100.0
-                * pl.when(alike.is_null())
-                .then(hit)
-                .when(hit.is_null())
-                .then(alike)
-                .otherwise(share * alike + (1 - share) * hit)
-            ).alias(f"{scheme}_score"),
+            cosine,
+            pl.when(known > 0).then(fired.cast(pl.Int64)).alias(f"{scheme}_fired_count"),
+            (100.0 * either.otherwise(share * alike + (1 - share) * hit)).alias(f"{scheme}_score"),
         ]
     return rows.select(*GRAIN, *columns).sort(list(GRAIN)).select(_SCHEME_FRAME)
 

@@ -1,0 +1,86 @@
+"""The one look at the test weeks.
+
+Rule of this file: :func:`evaluate_test_weeks` is the only function of the project that reads test weeks' labels
+beside their scores. Nothing is chosen by what it returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from ml_assets.config import ModelConfig
+from ml_assets.evaluation.metrics import measure
+from ml_assets.models.splits import SplitPlan, eligible_labels
+
+BCRS_COLUMNS = {
+    "bcrs": "bcrs_score",
+    "bcrs_linear": "linear_score",
+    "bcrs_boosting": "boosting_score",
+    "bcrs_bayesian": "bayesian_score",
+}
+"""Model name in ``models.metrics`` -> column of ``scores.client_scores``."""
+
+
+def _beside(eligible: pl.DataFrame, scores: pl.DataFrame, baselines: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    keys = ["client_id", "as_of_date"]
+    rows = eligible.join(scores.select(*keys, *BCRS_COLUMNS.values(), "bcrs_probability_ratio"), on=keys, how="left")
+    for name, frame in baselines.items():
+        rows = rows.join(frame.select(*keys, pl.col("score").alias(name)), on=keys, how="left")
+    return rows
+
+
+def _measure(
+    eligible: pl.DataFrame,
+    scores: pl.DataFrame,
+    baselines: Mapping[str, pl.DataFrame],
+    split: str,
+    model_id: str,
+    config: ModelConfig,
+) -> pl.DataFrame:
+    return measure(
+        _beside(eligible, scores, baselines),
+        BCRS_COLUMNS | {name: name for name in baselines},
+        {"bcrs": "bcrs_probability_ratio"},
+        split,
+        model_id,
+        config,
+    )
+
+
+def evaluate_test_weeks(
+    scores: pl.DataFrame,
+    baselines: Mapping[str, pl.DataFrame],
+    labels: pl.DataFrame,
+    plan: SplitPlan,
+    model_id: str,
+    config: ModelConfig,
+) -> pl.DataFrame:
+    """Measure B-CRS, its aggregations and the baselines on the test weeks.
+
+    Parameters
+    ----------
+    scores : rows of ``scores.client_scores`` (other weeks are ignored).
+    baselines : name (flat_xgboost, static_kyc, volume_only, fixed_rules) -> client_id, as_of_date, score.
+    labels : columns of ``intermediate.int_client_labels``.
+    plan : the plan the model was trained under, from its card.
+
+    Returns
+    -------
+    frame : as ``METRICS_CONTRACT`` with split ``test``. Rows of clients with a prior STR are not measured. Without
+        test weeks, or with one class in them, values are null and the reason says so.
+    """
+    return _measure(eligible_labels(labels, plan.test_weeks), scores, baselines, "test", model_id, config)
+
+
+def evaluate_validation_weeks(
+    scores: pl.DataFrame,
+    baselines: Mapping[str, pl.DataFrame],
+    labels: pl.DataFrame,
+    plan: SplitPlan,
+    model_id: str,
+    config: ModelConfig,
+) -> pl.DataFrame:
+    """The same on validation weeks: what the champion was chosen by, so optimistic. Split ``validation``."""
+    return _measure(eligible_labels(labels, plan.validation_weeks), scores, baselines, "validation", model_id, config)

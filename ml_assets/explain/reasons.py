@@ -1,0 +1,299 @@
+"""Level 2 of explanation: the features behind an alert, in words.
+
+Rule of this file: only alerts are explained; what is said of a feature comes from its contract (description, unit),
+its value, the client's own normal and its peers' normal.
+
+A pillar's contribution to the champion is shared out among its features: the supervised part (alpha) by exact
+TreeSHAP values, the unsupervised part (1 - alpha) by how far the anomaly score falls when a feature is put back to
+its training median. Only features that raise the risk get a share, so a pillar's shares sum to its contribution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ml_assets.config import ModelConfig
+from ml_assets.contracts.table import Column, TableContract
+from ml_assets.models.matrix import GRAIN, numeric_columns, to_matrix
+from ml_assets.models.names import BASE, PILLARS, SCHEME_PILLAR, SCORE_OF
+from ml_assets.models.tier1 import Tier1Model
+from ml_assets.models.tier2 import Tier2Model
+
+REASONS_CONTRACT = TableContract(
+    schema="scores",
+    name="alert_reasons",
+    description="One row per alert and reason: the feature that raised the score, in words.",
+    grain=("client_id", "as_of_date", "reason_rank"),
+    columns=(
+        Column("client_id", "text", "Client the alert is about."),
+        Column("as_of_date", "date", "Monday the score looks back from."),
+        Column("reason_rank", "integer", "1 is the strongest reason.", unit="count", minimum=1),
+        Column("pillar", "text", "Pillar of the feature.", allowed=(*PILLARS, SCHEME_PILLAR)),
+        Column("feature", "text", "Name of the feature."),
+        Column("value", "number", "Its value.", null_rule="the feature is missing, and that raises the score"),
+        Column(
+            "own_normal",
+            "number",
+            "Mean of the client's own earlier as-of dates.",
+            null_rule="no earlier as-of date with a value",
+        ),
+        Column("peer_normal", "number", "Median of the client's peers on the same date.", null_rule="no peer value"),
+        Column("contribution", "number", "Part of the pillar's contribution to the champion, log-odds."),
+        Column("reason_text", "text", "The reason in one sentence."),
+    ),
+)
+"""Contract of ``scores.alert_reasons``."""
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What one pillar needs to be explained: its model's inputs for the alerts.
+
+    ``frame`` has the feature columns; ``columns`` the contract's columns by name (missing ones are named plainly);
+    ``own`` and ``peers`` have the same columns as ``frame``, for the same alerts.
+    """
+
+    frame: pl.DataFrame
+    columns: Mapping[str, Column]
+    own: pl.DataFrame | None = None
+    peers: pl.DataFrame | None = None
+
+
+def normals(
+    features: pl.DataFrame, alerts: pl.DataFrame, groups: pl.DataFrame | None, minimum_peers: int
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The client's own normal and its peers' normal of every numeric feature.
+
+    Parameters
+    ----------
+    features : feature rows of the alerts' weeks (all clients) and of earlier weeks (at least the alerts' clients).
+    alerts : client_id, as_of_date.
+    groups : client_id, as_of_date and the columns that make a peer group (industry, size_bucket); None takes all
+        clients of the week.
+    minimum_peers : a smaller group is replaced by all clients of the week.
+
+    Returns
+    -------
+    (own, peers) : one row per alert, sorted by grain: means over the client's earlier as-of dates (null without
+        one), and medians over the peer group on the same date.
+    """
+    keys = alerts.select(GRAIN).sort(list(GRAIN))
+    names = numeric_columns(features)
+    values = features.select(*GRAIN, *(pl.col(n).cast(pl.Float64) for n in names))
+    earlier = (
+        keys.rename({"as_of_date": "_alert"})
+        .join(values, on="client_id")
+        .filter(pl.col("as_of_date") < pl.col("_alert"))
+    )
+    own = keys.join(
+        earlier.sort("client_id", "_alert", "as_of_date")
+        .group_by("client_id", as_of_date="_alert", maintain_order=True)
+        .agg(pl.col(n).mean() for n in names),
+        on=list(GRAIN),
+        how="left",
+        maintain_order="left",
+    )
+    week = values.join(keys.select("as_of_date").unique(), on="as_of_date", how="semi")
+    everyone = keys.join(
+        week.group_by("as_of_date").agg(pl.col(n).median() for n in names),
+        on="as_of_date",
+        how="left",
+        maintain_order="left",
+    )
+    parts = [c for c in groups.columns if c not in GRAIN] if groups is not None else []
+    if groups is None or not parts:
+        return own, everyone
+    grouped = week.join(groups, on=list(GRAIN), how="left")
+    medians = (
+        grouped.group_by("as_of_date", *parts)
+        .agg(pl.len().alias("_peers"), *(pl.col(n).median() for n in names))
+        .filter(pl.col("_peers") >= minimum_peers)
+    )
+    near = keys.join(groups, on=list(GRAIN), how="left", maintain_order="left").join(
+        medians, on=["as_of_date", *parts], how="left", nulls_equal=True, maintain_order="left"
+    )
+    has_peers = near["_peers"].is_not_null()
+    peers = keys.with_columns(
+        [pl.select(pl.when(has_peers).then(near[n]).otherwise(everyone[n])).to_series().alias(n) for n in names]
+    )
+    return own, peers
+
+
+def _positive_shares(parts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rows of the positive parts, each summing to 1; a row without any stays 0."""
+    positive = np.maximum(parts, 0.0)
+    total = positive.sum(axis=1, keepdims=True)
+    return np.asarray(np.divide(positive, total, out=np.zeros_like(positive), where=total > 0))
+
+
+def feature_shares(model: Tier1Model | Tier2Model, frame: pl.DataFrame) -> NDArray[np.float64]:
+    """Share of each feature in its pillar's risk, shape (rows, features), rows summing to 1 (0 if nothing raises it).
+
+    Parameters
+    ----------
+    frame : rows with the model's features.
+    """
+    matrix = to_matrix(frame, list(model.features))
+    supervised = np.zeros(matrix.shape)
+    strange = np.zeros(matrix.shape)
+    alpha = model.alpha
+    if model.boost is not None:
+        supervised = _positive_shares(model.boost.contributions(matrix)[:, :-1])
+    if isinstance(model, Tier1Model) and model.forest is not None:
+        here = model.forest.score(matrix)
+        for i in range(matrix.shape[1]):
+            usual = matrix.copy()
+            usual[:, i] = model.forest.medians[i]
+            strange[:, i] = here - model.forest.score(usual)
+        strange = _positive_shares(strange)
+    else:
+        # the template half of tier 2 has no features of its own: its evidence is the fired indicators
+        alpha = 1.0
+    return _positive_shares(alpha * supervised + (1 - alpha) * strange)
+
+
+def format_value(value: float | None, unit: str) -> str:
+    """A value in words.
+
+    >>> format_value(12345.6, "base"), format_value(0.853, "ratio"), format_value(None, "count")
+    ('12,346', '85 %', 'not available')
+    """
+    if value is None or not np.isfinite(value):
+        return "not available"
+    if unit == "ratio":
+        return f"{100 * value:.0f} %"
+    if unit in ("base", "count") and abs(value) >= 10:
+        return f"{value:,.0f}"
+    suffix = {
+        "zscore": " standard deviations",
+        "days": " days",
+        "hours": " hours",
+        "seconds": " seconds",
+        "bits": " bits",
+        "score": " of 100",
+    }.get(unit, "")
+    return f"{value:,.3g}{suffix}" if abs(value) < 1000 else f"{value:,.0f}{suffix}"
+
+
+def reason_text(column: Column | None, name: str, value: float | None, own: float | None, peer: float | None) -> str:
+    """One sentence: what the feature is, its value, the client's own normal and the peers' normal.
+
+    >>> reason_text(None, "s_p4_score", 91.0, 60.0, 50.0)
+    'Score of pillar p4: 91 of 100 (own normal 60 of 100, peers 50 of 100).'
+    """
+    if column is None:
+        unit = name.rsplit("_", 1)[-1]
+        if name in SCORE_OF.values():
+            what = f"Score of pillar {name[2:4]}"
+        elif "_x_" in name:
+            what = f"Pillars {name.split('_')[0]} and {name.split('_')[2]} high together"
+        else:
+            what = name.rsplit("_", 1)[0].replace("_", " ").capitalize()
+    else:
+        what, unit = column.description.rstrip("."), column.unit
+    if column is not None and column.dtype == "boolean":
+        shown = "not available" if value is None else ("yes" if value >= 0.5 else "no")
+        return f"{what}: {shown}."
+    known = [f"{k} {format_value(v, unit)}" for k, v in (("own normal", own), ("peers", peer)) if v is not None]
+    return f"{what}: {format_value(value, unit)}{' (' + ', '.join(known) + ')' if known else ''}."
+
+
+def alert_reasons(
+    alerts: pl.DataFrame,
+    contributions: pl.DataFrame,
+    models: Mapping[str, Tier1Model | Tier2Model],
+    explained: Mapping[str, Explained],
+    config: ModelConfig,
+) -> pl.DataFrame:
+    """The strongest feature reasons of each alert.
+
+    Parameters
+    ----------
+    alerts : client_id, as_of_date.
+    contributions : of :func:`ml_assets.explain.decomposition.pillar_contributions`, at least for the alerts.
+    models : pillar key -> fitted model (P6: tier 2).
+    explained : pillar key -> its inputs for the alerts; pillars without one are left out.
+
+    Returns
+    -------
+    frame : as :data:`REASONS_CONTRACT`, at most ``reasons_per_alert`` rows an alert. Pillars that lower the score
+        give no reason.
+    """
+    keys = alerts.select(GRAIN).unique().sort(list(GRAIN))
+    pieces: list[pl.DataFrame] = []
+    for pillar, inputs in explained.items():
+        model = models.get(pillar)
+        if model is None or not model.features:
+            continue
+        part = contributions.filter(
+            (pl.col("pillar") == pillar) & (pl.col("pillar") != BASE) & (pl.col("contribution") > 0)
+        )
+        rows = keys.join(part.select(*GRAIN, "contribution"), on=list(GRAIN)).sort(list(GRAIN))
+        names = list(model.features)
+        frame = rows.select(GRAIN).join(inputs.frame, on=list(GRAIN), how="inner", maintain_order="left")
+        rows = rows.join(frame.select(GRAIN), on=list(GRAIN), how="semi", maintain_order="left")
+        if not rows.height:
+            continue
+        weight = feature_shares(model, frame) * rows["contribution"].to_numpy()[:, None]
+        kept = np.argsort(-weight, axis=1, kind="stable")[:, : config.reasons_per_alert]
+        at = np.repeat(np.arange(rows.height), kept.shape[1])
+        which = kept.ravel()
+
+        def pick(
+            source: pl.DataFrame | None,
+            names: list[str] = names,
+            frame: pl.DataFrame = frame,
+            at: NDArray[np.int64] = at,
+            which: NDArray[np.int64] = which,
+        ) -> pl.Series:
+            if source is None:
+                return pl.Series([None] * len(at), dtype=pl.Float64)
+            beside = frame.select(GRAIN).join(source, on=list(GRAIN), how="left", maintain_order="left")
+            have = [n if n in beside.columns else None for n in names]
+            values = np.column_stack(
+                [
+                    beside[n].cast(pl.Float64).to_numpy() if n is not None else np.full(beside.height, np.nan)
+                    for n in have
+                ]
+            )
+            return pl.Series(values[at, which]).fill_nan(None)
+
+        pieces.append(
+            rows.select(GRAIN)[at].with_columns(
+                pillar=pl.lit(pillar),
+                feature=pl.Series([names[i] for i in which], dtype=pl.String),
+                value=pick(inputs.frame),
+                own_normal=pick(inputs.own),
+                peer_normal=pick(inputs.peers),
+                contribution=pl.Series(weight[at, which]),
+            )
+        )
+    if not pieces:
+        return REASONS_CONTRACT.empty()
+    ranked = (
+        pl.concat(pieces)
+        .filter(pl.col("contribution") > 0)
+        .sort(
+            ["client_id", "as_of_date", "contribution", "pillar", "feature"],
+            descending=[False, False, True, False, False],
+        )
+        .with_columns(reason_rank=pl.int_range(1, pl.len() + 1).over(list(GRAIN)))
+        .filter(pl.col("reason_rank") <= config.reasons_per_alert)
+    )
+    # a few sentences per alert: words are put together row by row
+    texts = [
+        reason_text(
+            explained[r["pillar"]].columns.get(r["feature"]),
+            r["feature"],
+            r["value"],
+            r["own_normal"],
+            r["peer_normal"],
+        )
+        for r in ranked.iter_rows(named=True)
+    ]
+    return REASONS_CONTRACT.conform(ranked.with_columns(reason_text=pl.Series(texts, dtype=pl.String)))
