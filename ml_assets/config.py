@@ -106,12 +106,12 @@ class FeatureConfig(_Frozen):
     )
     chain_max_length: Annotated[int, Field(ge=2, le=20)] = Field(10, description="Longest layering chain told apart.")
     chain_steps_per_payment: Annotated[int, Field(ge=8)] = Field(
-        256, description="Neighbouring payments compared per payment in chains, nearest in time first: bounds hubs."
+        64, description="Neighbouring payments compared per payment in chains, nearest in time first: bounds hubs."
     )
     pagerank_damping_ratio: Ratio = Field(0.85, description="Share of flow followed onward (Brin & Page 1998).")
     pagerank_tolerance: float = Field(1e-8, gt=0, description="Largest L1 distance to the exact PageRank vector.")
     betweenness_pivots: Annotated[int, Field(ge=1)] = Field(
-        64, description="Sources sampled for betweenness (Brandes & Pich 2007); exact where the graph has no more."
+        32, description="Sources sampled for betweenness (Brandes & Pich 2007); exact where the graph has no more."
     )
     blacklist_max_hops: Annotated[int, Field(ge=2, le=6)] = Field(
         4, description="How far the nearest blacklisted party is looked for; beyond it most banks are one component."
