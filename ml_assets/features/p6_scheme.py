@@ -1267,6 +1267,58 @@ def _fired(i: Indicator, value: NDArray[np.float64], config: FeatureConfig) -> N
     return value >= limit
 
 
+def _feature_frame(spine: Spine, config: FeatureConfig, values: dict[str, NDArray[np.float64]]) -> pl.DataFrame:
+    frame = spine.frame().with_columns(pl.Series(name, value, nan_to_null=True) for name, value in values.items())
+    counts = []
+    for scheme, prefix in PREFIXES.items():
+        fired = np.zeros(len(spine), dtype=np.int64)
+        computable = np.zeros(len(spine), dtype=np.int64)
+        for i in indicators_of(scheme):
+            fired += _fired(i, values[i.name], config)
+            computable += ~np.isnan(values[i.name])
+        counts += [
+            pl.Series(f"p6_{prefix}_fired_count", np.where(computable == 0, np.nan, fired), nan_to_null=True),
+            pl.Series(f"p6_{prefix}_computable_count", computable),
+        ]
+    return CONTRACT.conform(frame.with_columns(counts))
+
+
+def _hit_frame(
+    spine: Spine, config: FeatureConfig, pairs: _Pairs, values: dict[str, NDArray[np.float64]]
+) -> pl.DataFrame:
+    frame = spine.frame()
+    parts = [HITS_CONTRACT.empty()]
+    for name, value in values.items():
+        i = _BY_NAME[name]
+        index = np.flatnonzero(_fired(i, value, config))
+        if not len(index):
+            continue
+        some = pairs.take(index)
+        marked = some.marks(i.window_days)
+        _MEASURES[name][1](some, i, marked)
+        counts, rows = _newest(marked[0], marked[1], marked[2], marked[3], EVIDENCE_CAP)
+        at, column = np.nonzero(rows >= 0)
+        ids = (
+            pl.DataFrame({"pair": at, "txn_id": pairs.rows.history.txn_id[rows[at, column]].astype(str)})
+            .group_by("pair", maintain_order=True)
+            .agg(pl.col("txn_id").str.join(";"))
+        )
+        parts.append(
+            frame[index]
+            .with_columns(
+                pl.lit(i.scheme.value).alias("scheme"),
+                pl.lit(name).alias("indicator"),
+                pl.Series("value", value[index]),
+                pl.lit(_threshold(i, config), dtype=pl.Float64).alias("threshold"),
+                pl.Series("txn_count", counts),
+                pl.Series("pair", np.arange(len(index))),
+            )
+            .join(ids, on="pair", how="left", maintain_order="left")
+            .select(*HITS_CONTRACT.names[:-1], pl.col("txn_id").alias("txn_ids"))
+        )
+    return HITS_CONTRACT.conform(pl.concat(parts, how="vertical"))
+
+
 def build(
     history: History,
     spine: Spine,
@@ -1299,20 +1351,7 @@ def build(
     ValueError : a seed list is missing.
     """
     pairs = _prepare(history, spine, config, profiles, windows, scheme_countries, scheme_sectors)
-    values = _values(pairs)
-    frame = spine.frame().with_columns(pl.Series(name, value, nan_to_null=True) for name, value in values.items())
-    counts = []
-    for scheme, prefix in PREFIXES.items():
-        fired = np.zeros(len(spine), dtype=np.int64)
-        computable = np.zeros(len(spine), dtype=np.int64)
-        for i in indicators_of(scheme):
-            fired += _fired(i, values[i.name], config)
-            computable += ~np.isnan(values[i.name])
-        counts += [
-            pl.Series(f"p6_{prefix}_fired_count", np.where(computable == 0, np.nan, fired), nan_to_null=True),
-            pl.Series(f"p6_{prefix}_computable_count", computable),
-        ]
-    return CONTRACT.conform(frame.with_columns(counts))
+    return _feature_frame(spine, config, _values(pairs))
 
 
 def hits(
@@ -1339,37 +1378,23 @@ def hits(
     ValueError : a seed list is missing.
     """
     pairs = _prepare(history, spine, config, profiles, windows, scheme_countries, scheme_sectors)
-    frame = spine.frame()
-    parts = [HITS_CONTRACT.empty()]
-    for name, value in _values(pairs).items():
-        i = _BY_NAME[name]
-        index = np.flatnonzero(_fired(i, value, config))
-        if not len(index):
-            continue
-        some = pairs.take(index)
-        marked = some.marks(i.window_days)
-        _MEASURES[name][1](some, i, marked)
-        counts, rows = _newest(marked[0], marked[1], marked[2], marked[3], EVIDENCE_CAP)
-        at, column = np.nonzero(rows >= 0)
-        ids = (
-            pl.DataFrame({"pair": at, "txn_id": history.txn_id[rows[at, column]].astype(str)})
-            .group_by("pair", maintain_order=True)
-            .agg(pl.col("txn_id").str.join(";"))
-        )
-        parts.append(
-            frame[index]
-            .with_columns(
-                pl.lit(i.scheme.value).alias("scheme"),
-                pl.lit(name).alias("indicator"),
-                pl.Series("value", value[index]),
-                pl.lit(_threshold(i, config), dtype=pl.Float64).alias("threshold"),
-                pl.Series("txn_count", counts),
-                pl.Series("pair", np.arange(len(index))),
-            )
-            .join(ids, on="pair", how="left", maintain_order="left")
-            .select(*HITS_CONTRACT.names[:-1], pl.col("txn_id").alias("txn_ids"))
-        )
-    return HITS_CONTRACT.conform(pl.concat(parts, how="vertical"))
+    return _hit_frame(spine, config, pairs, _values(pairs))
+
+
+def build_with_hits(
+    history: History,
+    spine: Spine,
+    config: FeatureConfig,
+    *,
+    profiles: pl.DataFrame,
+    windows: pl.DataFrame,
+    scheme_countries: pl.DataFrame,
+    scheme_sectors: pl.DataFrame,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """:func:`build` and :func:`hits` with every value computed once: (features, hits), arguments as there."""
+    pairs = _prepare(history, spine, config, profiles, windows, scheme_countries, scheme_sectors)
+    values = _values(pairs)
+    return _feature_frame(spine, config, values), _hit_frame(spine, config, pairs, values)
 
 
 def _scores(pillar_scores: pl.DataFrame) -> NDArray[np.float64]:
@@ -1446,6 +1471,7 @@ __all__ = [
     "HITS_CONTRACT",
     "SECTOR_LISTS",
     "build",
+    "build_with_hits",
     "hits",
     "interactions",
     "similarity",

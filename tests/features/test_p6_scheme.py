@@ -814,6 +814,16 @@ def test_one_pair_alone_equals_the_batch(rows: list[dict[str, Any]]) -> None:
     alone_hits = [hits(rows, STUDENT, pairs=[p]) for p in sorted(pairs)]
     assert_frame_equal(batch, pl.concat(alone), check_exact=True)
     assert_frame_equal(batch_hits, pl.concat(alone_hits), check_exact=True)
+    positional, named = inputs(rows, STUDENT, pairs=pairs)
+    both = p6_scheme.build_with_hits(*positional, **named)
+    assert_frame_equal(both[0], batch, check_exact=True)
+    assert_frame_equal(both[1], batch_hits, check_exact=True)
+
+
+def test_no_transactions_at_all() -> None:
+    built = build([], pairs=[("A", D)])
+    assert built["p6_ub_computable_count"].to_list() == [0]
+    assert hits([], pairs=[("A", D)]).is_empty()
 
 
 def _scores(**scores: float | None) -> pl.DataFrame:
