@@ -412,8 +412,13 @@ def _agg_autocorrelation(rows, p, q, out):  # type: ignore[no-untyped-def]
             continue
         d = rows[i] - _mean(rows[i])
         v = _sum(d * d) / n
+        r[:] = 0.0
+        # days outside, lags inside: the running sums are independent of each other and so run side by side
+        for t in range(n):
+            for k in range(1, min(lags, n - 1 - t) + 1):
+                r[k - 1] += d[t] * d[t + k]
         for k in range(1, lags + 1):
-            r[k - 1] = _sum(d[: n - k] * d[k:]) / (n - k) / v
+            r[k - 1] /= (n - k) * v
         out[i] = _mean(r) if p == 0.0 else _variance(r)
 
 
@@ -636,14 +641,30 @@ def _fft_abs(rows, p, q, out):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _fft_centroid(rows, p, q, out):  # type: ignore[no-untyped-def]
+    """Mean coefficient index, weighted by the coefficients' absolute values."""
     n = rows.shape[1]
+    m = n // 2 + 1
     cosine, sine = _circle(n)
+    turns = np.empty((2, n, m))
+    for t in range(n):
+        for k in range(m):
+            turns[0, t, k] = cosine[k * t % n]
+            turns[1, t, k] = sine[k * t % n]
+    real = np.empty(m)
+    imaginary = np.empty(m)
     for i in range(len(rows)):
+        real[:] = 0.0
+        imaginary[:] = 0.0
+        for t in range(n):
+            value = rows[i, t]
+            if value != 0.0:
+                for k in range(m):
+                    real[k] += value * turns[0, t, k]
+                    imaginary[k] += value * turns[1, t, k]
         total = 0.0
         moment = 0.0
-        for k in range(n // 2 + 1):
-            real, imaginary = _fourier(rows[i], k, cosine, sine)
-            size = np.hypot(real, imaginary)
+        for k in range(m):
+            size = np.sqrt(real[k] * real[k] + imaginary[k] * imaginary[k])
             total += size
             moment += k * size
         out[i] = moment / total if total != 0.0 else np.nan
