@@ -1,0 +1,173 @@
+"""Sorted history: order, codes, window edges and the spine."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ml_assets.features.history import DAY_US, TRANSACTION_COLUMNS, History, build_history, build_spine
+
+D = date(2024, 3, 4)
+MIDNIGHT = datetime(2024, 3, 4)
+NEVER = 2**31 - 1
+
+
+def transactions(rows: list[dict[str, Any]]) -> pl.DataFrame:
+    schema = {
+        "txn_id": pl.String,
+        "client_id": pl.String,
+        "counterparty_id": pl.String,
+        "counterparty_country": pl.String,
+        "counterparty_sector": pl.String,
+        "channel": pl.String,
+        "currency": pl.String,
+        "direction": pl.String,
+        "amount_base": pl.Decimal(18, 2),
+        "is_counterparty_client": pl.Boolean,
+        "is_time_known": pl.Boolean,
+        "txn_at": pl.Datetime("us"),
+        "known_date": pl.Date,
+        "counterparty_listed_date": pl.Date,
+    }
+    return pl.DataFrame([{**dict.fromkeys(schema), **row} for row in rows], schema=schema)
+
+
+def row(txn_id: str, client: str, at: datetime, **other: Any) -> dict[str, Any]:
+    return {
+        "txn_id": txn_id,
+        "client_id": client,
+        "txn_at": at,
+        "known_date": at.date(),
+        "direction": "inbound",
+        "amount_base": Decimal("1.00"),
+        **other,
+    }
+
+
+def history_of(*rows: dict[str, Any]) -> History:
+    return build_history(transactions(list(rows)))
+
+
+def window(history: History, client: str, days: int, gap_days: int = 0, as_of: date = D) -> list[str]:
+    spine = build_spine(history, pl.DataFrame({"client_id": [client], "as_of_date": [as_of]}))
+    low, high = history.window(spine.client, spine.as_of_day, days, gap_days)
+    return list(history.txn_id[low[0] : high[0]])
+
+
+def test_rows_are_sorted_by_client_time_and_id() -> None:
+    history = history_of(
+        row("t3", "B", MIDNIGHT),
+        row("t2", "A", MIDNIGHT),
+        row("t1", "A", MIDNIGHT),
+        row("t4", "A", MIDNIGHT - timedelta(days=1), direction="outbound", amount_base=Decimal("12.34")),
+    )
+    assert list(history.txn_id) == ["t4", "t1", "t2", "t3"]
+    assert list(history.clients) == ["A", "B"]
+    assert list(history.starts) == [0, 3, 4]
+    assert list(history.client) == [0, 0, 0, 1]
+    assert list(history.is_inbound) == [False, True, True, True]
+    assert history.amount[0] == 12.34
+    assert len(history) == 4
+
+
+def test_days_are_counted_from_1970_also_before_it() -> None:
+    history = history_of(
+        row("old", "A", datetime(1969, 12, 31, 23, 59)),
+        row("leap", "A", datetime(2024, 2, 29, 23, 59, 59), known_date=date(2024, 3, 1)),
+    )
+    assert list(history.day) == [-1, (date(2024, 2, 29) - date(1970, 1, 1)).days]
+    assert history.known_day[1] == history.day[1] + 1
+    assert history.at[0] == -60_000_000
+    assert DAY_US == 24 * 3600 * 1_000_000
+
+
+def test_codes_are_sorted_text_and_null_is_minus_one() -> None:
+    history = history_of(
+        row("t1", "A", MIDNIGHT, channel="wire", counterparty_listed_date=date(1970, 1, 3)),
+        row("t2", "A", MIDNIGHT, channel=None),
+        row("t3", "A", MIDNIGHT, channel="cash"),
+    )
+    assert list(history.channel.values) == ["cash", "wire"]
+    assert list(history.channel.codes) == [1, -1, 0]
+    assert history.channel.code_of("wire") == 1
+    assert history.channel.code_of("card") == -2
+    assert history.channel.code_of("zzz") == -2
+    assert list(history.channel.mask_of({"wire", "card"})) == [True, False, False]
+    assert not history.channel.mask_of({"card", "zzz"}).any()
+    assert list(history.listed_day) == [2, NEVER, NEVER]
+    assert history.country.code_of("FR") == -2
+    assert list(history.country.codes) == [-1, -1, -1]
+    assert not history.is_time_known.any()
+
+
+def test_window_is_closed_below_and_open_above() -> None:
+    microsecond = timedelta(microseconds=1)
+    history = history_of(
+        row("before", "A", MIDNIGHT - timedelta(days=7) - microsecond),
+        row("first", "A", MIDNIGHT - timedelta(days=7)),
+        row("last", "A", MIDNIGHT - microsecond),
+        row("at", "A", MIDNIGHT),
+        row("other", "B", MIDNIGHT - timedelta(days=1)),
+    )
+    assert window(history, "A", 7) == ["first", "last"]
+    assert window(history, "A", 8) == ["before", "first", "last"]
+    assert window(history, "A", 8, gap_days=7) == ["before"]
+    assert window(history, "A", 7, gap_days=7) == []
+    assert window(history, "B", 7) == ["other"]
+    assert window(history, "nobody", 7) == []
+
+
+def test_empty_history_answers_every_client_with_nothing() -> None:
+    history = build_history(transactions([]))
+    assert len(history) == 0
+    assert list(history.starts) == [0]
+    assert window(history, "A", 90) == []
+
+
+def test_spine_is_sorted_and_keeps_unknown_clients() -> None:
+    history = history_of(row("t1", "B", MIDNIGHT), row("t2", "D", MIDNIGHT))
+    pairs = pl.DataFrame(
+        {
+            "client_id": ["E", "D", "B", "A", "B"],
+            "as_of_date": [D, D, D, D, D - timedelta(days=7)],
+            "ignored": [1, 2, 3, 4, 5],
+        }
+    )
+    spine = build_spine(history, pairs)
+    assert len(spine) == 5
+    assert spine.frame().rows() == [("A", D), ("B", D - timedelta(days=7)), ("B", D), ("D", D), ("E", D)]
+    assert list(spine.client) == [-1, 0, 0, 1, -1]
+    assert spine.as_of_day[2] == (D - date(1970, 1, 1)).days
+
+
+def test_missing_column_is_named() -> None:
+    with pytest.raises(pl.exceptions.ColumnNotFoundError, match="known_date"):
+        build_history(transactions([row("t1", "A", MIDNIGHT)]).drop("known_date"))
+    assert set(transactions([]).columns) == set(TRANSACTION_COLUMNS)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.lists(st.tuples(st.sampled_from("ABC"), st.integers(-100 * 24, 24)), max_size=40),
+    st.integers(1, 100),
+    st.integers(0, 40),
+)
+def test_window_equals_a_filter(rows: list[tuple[str, int]], days: int, gap: int) -> None:
+    frame = [row(f"t{i:03d}", c, MIDNIGHT + timedelta(hours=h)) for i, (c, h) in enumerate(rows)]
+    history = build_history(transactions(frame))
+    for client in "ABC":
+        expected = sorted(
+            (r["txn_at"], r["txn_id"])
+            for r in frame
+            if r["client_id"] == client
+            and MIDNIGHT - timedelta(days=days) <= r["txn_at"] < MIDNIGHT - timedelta(days=gap)
+        )
+        assert window(history, client, days, gap) == [t for _, t in expected]
+    assert np.array_equal(np.diff(history.starts), np.bincount(history.client, minlength=len(history.clients)))
