@@ -327,19 +327,22 @@ CONTRACT: Final[TableContract] = pillar_contract(
         _network(
             "p2_scatter_gather_source_width_90d_count",
             "Intermediaries through which the client's money came together again at one party.",
-            "most intermediaries to one final payee, both payments within pattern_window_days of each other",
+            "most intermediaries to one final payee, both payments within pattern_window_days of each other; "
+            "parties over pattern_hub_degree left out",
             _ALTMAN,
         ),
         _network(
             "p2_scatter_gather_middle_width_90d_count",
             "Intermediaries, this client among them, between one payer and one final payee.",
-            "widest scatter-gather in which the client is an intermediary, both payments within pattern_window_days",
+            "widest scatter-gather with the client as intermediary, both payments within pattern_window_days of each "
+            "other; parties over pattern_hub_degree left out",
             _ALTMAN,
         ),
         _network(
             "p2_scatter_gather_sink_width_90d_count",
             "Intermediaries through which one payer's money came together at this client.",
-            "most intermediaries from one payer, both payments within pattern_window_days of each other",
+            "most intermediaries from one payer, both payments within pattern_window_days of each other; "
+            "parties over pattern_hub_degree left out",
             _ALTMAN,
         ),
         _network(

@@ -314,19 +314,21 @@ def scatter_gather(graph: WeekGraph, window_days: int, hub_degree: int) -> pl.Da
     For payer u and final payee w ≠ u, an intermediary m counts if some payment u→m and some payment m→w are at
     most ``window_days`` apart. The width is the number of distinct intermediaries. The two payments may come in
     either order: intermediaries are often funded afterwards, and in the published AMLworld attempts about half
-    the legs run that way. Parties that pay more than ``hub_degree`` parties are no intermediaries (that is the
-    bound: at most ``hub_degree`` steps per edge).
+    the legs run that way. Parties that pay or are paid by more than ``hub_degree`` parties in the graph have no
+    part in a pattern: everybody's customers meet again at the same shop. That bounds the work, too, at
+    ``hub_degree`` steps per pair.
 
     One row per node: ``scatter_gather_source``, ``scatter_gather_middle``, ``scatter_gather_sink``, the widest
     pattern in which the party has that role. Width 1 is a mere chain of three parties.
     """
+    is_hub = (np.diff(graph.out_start) > hub_degree) | (np.diff(graph.in_start) > hub_degree)
     source, middle, sink = _scatter_gather(
         graph.out_start,
         graph.pair_target,
         graph.pair_start,
         graph.event_at,
         window_days * DAY_US,
-        hub_degree,
+        is_hub,
     )
     return pl.DataFrame({"scatter_gather_source": source, "scatter_gather_middle": middle, "scatter_gather_sink": sink})
 
@@ -346,7 +348,7 @@ def _near(at, a, a_end, b, b_end, span):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _scatter_gather(start, target, pair_start, at, span, hub_degree):  # type: ignore[no-untyped-def]
+def _scatter_gather(start, target, pair_start, at, span, is_hub):  # type: ignore[no-untyped-def]
     """Two passes per payer: count intermediaries per final payee, then hand each intermediary its widest count."""
     n = len(start) - 1
     source = np.zeros(n, dtype=np.int64)
@@ -355,6 +357,8 @@ def _scatter_gather(start, target, pair_start, at, span, hub_degree):  # type: i
     width = np.zeros(n, dtype=np.int64)
     reached = np.empty(n, dtype=np.int64)
     for u in range(n):
+        if is_hub[u]:
+            continue
         touched = 0
         widest = 0
         for step in range(2):
@@ -362,11 +366,11 @@ def _scatter_gather(start, target, pair_start, at, span, hub_degree):  # type: i
                 break
             for p in range(start[u], start[u + 1]):
                 m = target[p]
-                if start[m + 1] - start[m] > hub_degree:
+                if is_hub[m]:
                     continue
                 for q in range(start[m], start[m + 1]):
                     w = target[q]
-                    if w == u or (step == 1 and width[w] <= middle[m]):
+                    if w == u or is_hub[w] or (step == 1 and width[w] <= middle[m]):
                         continue
                     if not _near(at, pair_start[p], pair_start[p + 1], pair_start[q], pair_start[q + 1], span):
                         continue
@@ -567,6 +571,8 @@ def chains(
         graph.event_cents,
         incoming.start,
         incoming.at,
+        incoming.other,
+        incoming.cents,
         incoming.event,
         window_days * DAY_US,
         tolerated,
@@ -582,6 +588,8 @@ def chains(
         graph.event_cents,
         outgoing.start,
         outgoing.at,
+        outgoing.other,
+        outgoing.cents,
         outgoing.event,
         window_days * DAY_US,
         tolerated,
@@ -597,14 +605,15 @@ def chains(
 
 
 @njit(cache=True)
-def _turns_back(near, far, f, e):  # type: ignore[no-untyped-def]
-    """Does the neighbouring payment ``f`` touch the very party at the far end of payment ``e``."""
-    return near[f] == far[e]
+def _chain_lengths(  # type: ignore[no-untyped-def]
+    order, near, far, at, cents, start, by_at, by_other, by_cents, by_event,
+    span, tolerated, longest, most_steps, forward,
+):  # fmt: skip
+    """Longest chain ending (forward) or beginning (backward) with each payment; ``order`` runs along the chain.
 
-
-@njit(cache=True)
-def _chain_lengths(order, near, far, at, cents, start, event_at, event, span, tolerated, longest, most_steps, forward):  # type: ignore[no-untyped-def]
-    """Longest chain ending (forward) or beginning (backward) with each payment; ``order`` runs along the chain."""
+    ``near`` is the end of each payment at which the chain goes on, ``far`` the other; ``by_`` arrays hold the
+    payments by the party at their own joint, in time order.
+    """
     n = len(at)
     length = np.ones(n, dtype=np.int64)
     for o in range(n):
@@ -614,20 +623,19 @@ def _chain_lengths(order, near, far, at, cents, start, event_at, event, span, to
             low, high = start[v], start[v + 1]
             while low < high:
                 middle = (low + high) // 2
-                if event_at[middle] < at[e]:
+                if by_at[middle] < at[e]:
                     low = middle + 1
                 else:
                     high = middle
             i, step, end = low - 1, -1, start[v] - 1
         else:  # payments of the payee after this one, oldest first
-            i, step, end = _after(event_at, start[v], start[v + 1], at[e]), 1, start[v + 1]
+            i, step, end = _after(by_at, start[v], start[v + 1], at[e]), 1, start[v + 1]
         looked = 0
-        while i != end and looked < most_steps and abs(event_at[i] - at[e]) <= span:
-            f = event[i]
+        while i != end and looked < most_steps and abs(by_at[i] - at[e]) <= span:
+            earlier, later = (by_cents[i], cents[e]) if forward else (cents[e], by_cents[i])
+            # a payment straight back to the party at the far end is no step of a chain
+            if abs(later - earlier) * 1000 <= tolerated * earlier and by_other[i] != far[e]:
+                length[e] = max(length[e], min(longest, length[by_event[i]] + 1))
             looked += 1
             i += step
-            earlier, later = (cents[f], cents[e]) if forward else (cents[e], cents[f])
-            if abs(later - earlier) * 1000 > tolerated * earlier or _turns_back(near, far, f, e):
-                continue
-            length[e] = max(length[e], min(longest, length[f] + 1))
     return length
