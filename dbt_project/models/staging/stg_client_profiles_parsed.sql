@@ -125,21 +125,13 @@ final as (
         valid_from,
         known_from,
         case
-            when client_id is not null and copy_number > 1
-                then list_concat(
-                    own_reasons,
-                    [struct_pack(
-                        column_name := 'valid_from',
-                        value := valid_from_text,
-                        reason := case
-                            when row(industry, occupation, geography, size_bucket, risk_rating, expected_turnover,
-                                country_risk_score, industry_risk_score, is_pep, is_sanctioned, onboarding)
-                                is not distinct from kept_values
-                                then 'duplicate_profile_identical'
-                            else 'duplicate_profile_conflicting'
-                        end
-                    )]
-                )
+            when own_reasons is null and copy_number > 1
+                and row(industry, occupation, geography, size_bucket, risk_rating, expected_turnover,
+                    country_risk_score, industry_risk_score, is_pep, is_sanctioned, onboarding)
+                is not distinct from kept_values
+                then [{{ finding('valid_from', 'valid_from_text', 'duplicate_profile_identical') }}]
+            when own_reasons is null and copy_number > 1
+                then [{{ finding('valid_from', 'valid_from_text', 'duplicate_profile_conflicting') }}]
             else own_reasons
         end as reasons,
         {{ findings([

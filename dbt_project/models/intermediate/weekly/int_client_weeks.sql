@@ -28,7 +28,11 @@ final as (
         profiles.expected_turnover,
         profiles.country_risk_score,
         profiles.industry_risk_score,
-        cast(spine.as_of_date - profiles.onboarding_date as integer) as account_age_days,
+        -- a relationship that begins later has no age yet
+        case
+            when profiles.onboarding_date < spine.as_of_date
+                then cast(spine.as_of_date - profiles.onboarding_date as integer)
+        end as account_age_days,
         cast(spine.as_of_date - firsts.first_txn_date as integer) as history_days,
         profiles.is_pep,
         profiles.is_sanctioned,
