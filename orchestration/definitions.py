@@ -10,8 +10,8 @@ from orchestration.defs.raw import delivery, raw_tables
 from orchestration.defs.resources import SETTINGS, Warehouse, dbt_resource
 from orchestration.defs.schedules import SCHEDULES
 from orchestration.defs.scores import SCORE_ASSETS
-from orchestration.defs.serving import serving_file
 from orchestration.defs.sensors import SENSORS
+from orchestration.defs.serving import serving_file
 from orchestration.defs.training import MODEL_ASSETS, tsfresh_selection
 from orchestration.defs.warehouse import dbt_marts, dbt_staging, dbt_weekly
 

@@ -28,13 +28,19 @@ import dagster as dg
 from pydantic import BaseModel
 
 from ml_assets.sources import input_listing
+from orchestration.definitions import defs
 from orchestration.defs.partitions import AS_OF_WEEKS
 from orchestration.defs.resources import CONFIG, PROJECT_ROOT, SETTINGS
-from orchestration.definitions import defs
 
 PROCESS_TAG = "bcrs/process"
 
-DATA_CODE = ("ml_assets/contracts", "ml_assets/features", "ml_assets/sources", "ml_assets/models/calendar.py", "dbt_project")
+DATA_CODE = (
+    "ml_assets/contracts",
+    "ml_assets/features",
+    "ml_assets/sources",
+    "ml_assets/models/calendar.py",
+    "dbt_project",
+)
 MODEL_CODE = ("ml_assets/models", "ml_assets/evaluation", "ml_assets/explain", "orchestration/defs")
 
 
@@ -155,9 +161,7 @@ def _is_alive(process: int) -> bool:
     return process != os.getpid()
 
 
-def _execute(
-    instance: dg.DagsterInstance, job_name: str, listener: Listener, weeks: list[str] | None = None
-) -> None:
+def _execute(instance: dg.DagsterInstance, job_name: str, listener: Listener, weeks: list[str] | None = None) -> None:
     job = defs.resolve_job_def(job_name)
     tags = {PROCESS_TAG: str(os.getpid())}
     if weeks:

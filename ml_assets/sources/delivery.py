@@ -87,7 +87,7 @@ def _simulate(landing: Path, config: Config, progress: Progress | None) -> bool:
     if landing_module.is_current(landing, made_from):
         return False
     with landing_module.drafted(landing, made_from) as draft:
-        simulated_bank.write_landing(draft.folder, config.simulation, progress)
+        simulated_bank.simulate(config.simulation, draft.folder, progress)
         said = landing_module.describe(draft.folder)
         draft.source = str(said.get("source", SIMULATED))
         draft.base_currency = said.get("base_currency", config.source.base_currency)

@@ -23,20 +23,14 @@ from ml_assets.features import (
     p5_profile,
     p6_scheme,
 )
-from ml_assets.features.history import TRANSACTION_COLUMNS, History, Spine, build_history, build_spine
 from ml_assets.models.calendar import plan_calendar
 from orchestration.defs.checks import check_result, check_spec
 from orchestration.defs.metadata import definition_metadata, distribution_picture, markdown_table, run_metadata
 from orchestration.defs.partitions import AS_OF_WEEKS, register_weeks, weeks_of
+from orchestration.defs.reading import SPINE_KEY, TRANSACTIONS_KEY, WINDOWS_KEY, read_history, read_spine, read_weeks
 from orchestration.defs.resources import CONFIG, Warehouse
+from orchestration.defs.training import read_selection
 from orchestration.defs.warehouse import RETRY
-
-LOOKBACK_DAYS = 400
-"""History a week may need: the 364-day baseline and a margin, whatever lies further back."""
-
-SPINE_KEY = dg.AssetKey(["intermediate", "int_client_weeks"])
-WINDOWS_KEY = dg.AssetKey(["intermediate", "int_client_windows"])
-TRANSACTIONS_KEY = dg.AssetKey(["intermediate", "int_transactions"])
 
 
 @dg.multi_asset(
@@ -82,39 +76,6 @@ def calendar(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterato
     )
 
 
-_CACHE: dict[Any, History] = {}
-
-
-def read_history(warehouse: Warehouse, weeks: list[date]) -> History:
-    """Transactions the weeks may see, as sorted arrays; the last one read is kept for the next pillar of the run."""
-    low, high = weeks[0] - timedelta(days=LOOKBACK_DAYS), weeks[-1]
-    state = warehouse.read("select count(*) as n, sum(rows)::bigint as r, max(content_hash) as h from raw.deliveries")
-    key = (warehouse.path, low, high, state.row(0))
-    if key not in _CACHE:
-        frame = warehouse.read(
-            f"select {', '.join(TRANSACTION_COLUMNS)} from intermediate.int_transactions "
-            "where txn_date >= ? and txn_date < ? and known_date < ?",
-            [low, high, high],
-        )
-        _CACHE.clear()
-        _CACHE[key] = build_history(frame)
-    return _CACHE[key]
-
-
-def read_weeks(warehouse: Warehouse, address: str, weeks: list[date], columns: str = "*") -> pl.DataFrame:
-    """Rows of the given as-of weeks, decimals as 64-bit floats, sorted by client and week."""
-    frame = warehouse.read(
-        f"select {columns} from {address} where as_of_date in (select unnest(?::date[])) order by client_id, as_of_date",
-        [weeks],
-    )
-    return frame.with_columns(pl.selectors.decimal().cast(pl.Float64))
-
-
-def read_spine(warehouse: Warehouse, history: History, weeks: list[date]) -> Spine:
-    """The (client, as-of date) pairs of the weeks."""
-    return build_spine(history, read_weeks(warehouse, "intermediate.int_client_weeks", weeks, "client_id, as_of_date"))
-
-
 def _windows(warehouse: Warehouse, weeks: list[date]) -> dict[str, pl.DataFrame]:
     return {"windows": read_weeks(warehouse, "intermediate.int_client_windows", weeks)}
 
@@ -142,14 +103,18 @@ def _schemes(warehouse: Warehouse, weeks: list[date]) -> dict[str, pl.DataFrame]
     }
 
 
-def _nothing(warehouse: Warehouse, weeks: list[date]) -> dict[str, pl.DataFrame]:
+def _selection(warehouse: Warehouse, weeks: list[date]) -> dict[str, Any]:
+    return {"selection": read_selection()}
+
+
+def _nothing(warehouse: Warehouse, weeks: list[date]) -> dict[str, Any]:
     return {}
 
 
 def pillar_asset(
     contract: TableContract,
     build: Callable[..., pl.DataFrame],
-    inputs: Callable[[Warehouse, list[date]], dict[str, pl.DataFrame]],
+    inputs: Callable[[Warehouse, list[date]], dict[str, Any]],
     deps: list[dg.AssetKey],
     hits_contract: TableContract | None = None,
     hits: Callable[..., pl.DataFrame] | None = None,
@@ -220,7 +185,9 @@ SCHEME_KEYS = [dg.AssetKey(["seeds", "scheme_countries"]), dg.AssetKey(["seeds",
 
 feat_p1 = pillar_asset(p1_volume_velocity.CONTRACT, p1_volume_velocity.build, _windows, [WINDOWS_KEY])
 feat_p2 = pillar_asset(p2_network.CONTRACT, p2_network.build, _network, [FIRST_SEEN_KEY, JURISDICTIONS_KEY])
-feat_p3 = pillar_asset(p3_temporal.CONTRACT, p3_temporal.build, _nothing, [])
+feat_p3 = pillar_asset(
+    p3_temporal.CONTRACT, p3_temporal.build, _selection, [dg.AssetKey(["models", "tsfresh_selection"])]
+)
 feat_p4 = pillar_asset(
     p4_typology.CONTRACT, p4_typology.build, _nothing, [], p4_typology.HITS_CONTRACT, p4_typology.hits
 )

@@ -108,7 +108,7 @@ class Warehouse(dg.ConfigurableResource):
 
     def replace_table(self, contract: TableContract, frame: pl.DataFrame) -> int:
         """Replace the whole table by ``frame`` in one transaction; returns rows written."""
-        return self._write(contract, frame, None)
+        return self._write(contract, frame, None, [])
 
     def replace_weeks(self, contract: TableContract, frame: pl.DataFrame, weeks: Sequence[date]) -> int:
         """Replace exactly ``weeks`` by ``frame`` in one transaction; returns rows written.
@@ -120,23 +120,30 @@ class Warehouse(dg.ConfigurableResource):
         strangers = sorted(set(frame["as_of_date"].unique().to_list()) - set(weeks))
         if strangers:
             raise ValueError(f"{contract.address}: rows of weeks that were not asked for: {strangers[:3]}")
-        return self._write(contract, frame, weeks)
+        return self._write(contract, frame, "as_of_date", weeks)
 
-    def _write(self, contract: TableContract, frame: pl.DataFrame, weeks: Sequence[date] | None) -> int:
+    def replace_model(self, contract: TableContract, frame: pl.DataFrame, model_id: str) -> int:
+        """Replace the rows of one model in one transaction; rows of other models stay."""
+        return self._write(contract, frame, "model_id", [model_id])
+
+    def _write(self, contract: TableContract, frame: pl.DataFrame, key: str | None, values: Sequence[Any]) -> int:
         columns = ", ".join(f'"{c.name}" {_SQL_TYPES[c.dtype]}' for c in contract.columns)
         frame = contract.conform(frame)
         with self.connect() as con:
             con.execute("begin")
             try:
                 con.execute(f"create schema if not exists {contract.schema}")
-                if weeks is None or not _has_columns(con, contract):
+                if key is None or not _has_columns(con, contract):
                     # changed columns: a table of other columns cannot take these rows, and is rebuilt by a backfill
                     con.execute(f"drop table if exists {contract.address}")
                 con.execute(f"create table if not exists {contract.address} ({columns})")
                 _comment(con, contract)
-                if weeks is not None:
+                if key is not None:
+                    # as text, so that one statement serves dates and ids
+                    wanted = [str(value) for value in values]
                     con.execute(
-                        f"delete from {contract.address} where as_of_date in (select unnest(?::date[]))", [weeks]
+                        f"delete from {contract.address} where {key}::varchar in (select unnest(?::varchar[]))",
+                        [wanted],
                     )
                 con.register("_incoming", frame.to_arrow())
                 con.execute(f"insert into {contract.address} by name select * from _incoming")

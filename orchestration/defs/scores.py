@@ -1,0 +1,246 @@
+"""Scoring of whole weeks with the champion: tier 1, tier 2, aggregation with bands, contributions and reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from ml_assets.contracts import TableContract
+from ml_assets.explain.decomposition import CONTRIBUTIONS_CONTRACT, pillar_contributions
+from ml_assets.explain.reasons import REASONS_CONTRACT, Explained, alert_reasons, normals
+from ml_assets.models.aggregation import SCORES_CONTRACT
+from ml_assets.models.names import PILLARS, SCHEME_PILLAR
+from ml_assets.models.pipeline import add_scheme_score, score_clients, tier2_inputs, widen
+from ml_assets.models.registry import ModelBundle, load_champion
+from ml_assets.models.tier1 import TIER1_CONTRACTS, score_tier1
+from ml_assets.models.tier2 import TIER2_CONTRACT, score_tier2
+from orchestration.defs.checks import check_result, check_spec
+from orchestration.defs.metadata import definition_metadata, distribution_picture, markdown_table, run_metadata
+from orchestration.defs.partitions import AS_OF_WEEKS, weeks_of
+from orchestration.defs.reading import SPINE_KEY, read_weeks
+from orchestration.defs.resources import CONFIG, SETTINGS, Warehouse
+from orchestration.defs.training import CONTRACTS, FEATURE_HASH, feature_keys
+from orchestration.defs.warehouse import RETRY
+
+METRICS_KEY = dg.AssetKey(["models", "metrics"])
+WEEKLY: dict[str, Any] = {
+    "partitions_def": AS_OF_WEEKS,
+    "backfill_policy": dg.BackfillPolicy.single_run(),
+    "retry_policy": RETRY,
+}
+
+
+def _champion() -> ModelBundle:
+    return load_champion(SETTINGS.models, FEATURE_HASH)
+
+
+def _finish(
+    warehouse: Warehouse,
+    contract: TableContract,
+    frame: pl.DataFrame,
+    weeks: list[date],
+    model_id: str,
+    expected_rows: int | None,
+    more: dict[str, Any] | None = None,
+) -> Iterator[Any]:
+    """Write the weeks, report them, check them."""
+    rows = warehouse.replace_weeks(contract, frame, weeks)
+    yield dg.MaterializeResult(
+        asset_key=[contract.schema, contract.name],
+        metadata=run_metadata(rows, {"model_id": model_id, "weeks": len(weeks), **(more or {})}),
+    )
+    if expected_rows is not None:
+        yield check_result(frame, contract, expected_rows=expected_rows)
+
+
+def _spine_rows(warehouse: Warehouse, weeks: list[date]) -> int:
+    return read_weeks(warehouse, "intermediate.int_client_weeks", weeks, "client_id, as_of_date").height
+
+
+def tier1_asset(pillar: str) -> dg.AssetsDefinition:
+    """The weekly scoring asset of one pillar."""
+    contract = TIER1_CONTRACTS[pillar]
+    key = dg.AssetKey([contract.schema, contract.name])
+
+    @dg.asset(
+        key=key,
+        deps=[*feature_keys(pillar), METRICS_KEY],
+        group_name="tier1",
+        kinds={"python", "xgboost", "duckdb"},
+        description=contract.description,
+        metadata=definition_metadata(contract),
+        check_specs=[check_spec(key)],
+        **WEEKLY,
+    )
+    def tier1_scores(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
+        weeks, bundle = weeks_of(context), _champion()
+        frame = score_tier1(
+            bundle.tier1[pillar], read_weeks(warehouse, CONTRACTS[pillar].address, weeks), bundle.model_id
+        )
+        picture = distribution_picture(
+            frame.filter(pl.col("as_of_date") == weeks[-1]),
+            ["supervised_score", "unsupervised_score", "pillar_score"],
+            f"{contract.address}, {weeks[-1]}",
+        )
+        yield from _finish(
+            warehouse, contract, frame, weeks, bundle.model_id, _spine_rows(warehouse, weeks), {"distribution": picture}
+        )
+
+    return tier1_scores
+
+
+TIER1_ASSETS = [tier1_asset(pillar) for pillar in PILLARS]
+TIER1_KEYS = [dg.AssetKey([c.schema, c.name]) for c in TIER1_CONTRACTS.values()]
+TIER2_KEY = dg.AssetKey([TIER2_CONTRACT.schema, TIER2_CONTRACT.name])
+SCORES_KEY = dg.AssetKey([SCORES_CONTRACT.schema, SCORES_CONTRACT.name])
+
+
+def _pillar_scores(warehouse: Warehouse, weeks: list[date]) -> pl.DataFrame:
+    return widen({p: read_weeks(warehouse, c.address, weeks) for p, c in TIER1_CONTRACTS.items()})
+
+
+def _all_scores(warehouse: Warehouse, weeks: list[date]) -> pl.DataFrame:
+    return add_scheme_score(_pillar_scores(warehouse, weeks), read_weeks(warehouse, TIER2_CONTRACT.address, weeks))
+
+
+@dg.asset(
+    key=TIER2_KEY,
+    deps=[*TIER1_KEYS, *feature_keys(SCHEME_PILLAR), METRICS_KEY],
+    group_name="tier2",
+    kinds={"python", "xgboost", "duckdb"},
+    description=TIER2_CONTRACT.description,
+    metadata=definition_metadata(TIER2_CONTRACT),
+    check_specs=[check_spec(TIER2_KEY)],
+    **WEEKLY,
+)
+def tier2_scheme(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
+    """Score the schemes."""
+    weeks, bundle = weeks_of(context), _champion()
+    indicators = read_weeks(warehouse, CONTRACTS[SCHEME_PILLAR].address, weeks)
+    design, schemes = tier2_inputs(_pillar_scores(warehouse, weeks), indicators, bundle.config.models)
+    frame = score_tier2(bundle.tier2, design, schemes, bundle.model_id)
+    yield from _finish(warehouse, TIER2_CONTRACT, frame, weeks, bundle.model_id, _spine_rows(warehouse, weeks))
+
+
+@dg.asset(
+    key=SCORES_KEY,
+    deps=[
+        *TIER1_KEYS,
+        TIER2_KEY,
+        METRICS_KEY,
+        # the band of a week leans on the band of the week before
+    ],
+    group_name="scores",
+    kinds={"python", "duckdb"},
+    description=SCORES_CONTRACT.description,
+    metadata=definition_metadata(SCORES_CONTRACT),
+    check_specs=[check_spec(SCORES_KEY)],
+    **WEEKLY,
+)
+def client_scores(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
+    """Aggregate, calibrate, band and rank; the band of the week before decides what holds on the way down."""
+    weeks, bundle = weeks_of(context), _champion()
+    previous = None
+    if warehouse.exists(SCORES_CONTRACT.address):
+        before = read_weeks(
+            warehouse, SCORES_CONTRACT.address, [weeks[0] - timedelta(days=7)], "client_id, as_of_date, band"
+        )
+        previous = before.select("client_id", "band") if before.height else None
+    frame = score_clients(bundle.aggregation, _all_scores(warehouse, weeks), bundle.plan, previous, bundle.model_id)
+    newest = frame.filter(pl.col("as_of_date") == weeks[-1])
+    shown = {
+        "bands": markdown_table(newest.group_by("band").len("clients").sort("clients")),
+        "riskiest": markdown_table(
+            newest.sort("rank_in_week_count", nulls_last=True).select("client_id", "bcrs_score", "band"), rows=10
+        ),
+        "distribution": distribution_picture(
+            newest, ["bcrs_score", "linear_score", "boosting_score", "bayesian_score"], f"scores, {weeks[-1]}"
+        ),
+    }
+    yield from _finish(warehouse, SCORES_CONTRACT, frame, weeks, bundle.model_id, _spine_rows(warehouse, weeks), shown)
+
+
+@dg.asset(
+    key=[CONTRIBUTIONS_CONTRACT.schema, CONTRIBUTIONS_CONTRACT.name],
+    deps=[SCORES_KEY, *TIER1_KEYS, TIER2_KEY],
+    group_name="scores",
+    kinds={"python", "duckdb"},
+    description=CONTRIBUTIONS_CONTRACT.description,
+    metadata=definition_metadata(CONTRIBUTIONS_CONTRACT),
+    **WEEKLY,
+)
+def contributions(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
+    """Split the champion's raw score into pillars, for clients above MINIMAL."""
+    weeks, bundle = weeks_of(context), _champion()
+    above = read_weeks(warehouse, SCORES_CONTRACT.address, weeks, "client_id, as_of_date, band").filter(
+        pl.col("band") != "MINIMAL"
+    )
+    wide = _all_scores(warehouse, weeks).join(above, on=["client_id", "as_of_date"], how="semi")
+    frame = pillar_contributions(bundle.aggregation, wide)
+    yield from _finish(warehouse, CONTRIBUTIONS_CONTRACT, frame, weeks, bundle.model_id, None)
+
+
+@dg.asset(
+    key=[REASONS_CONTRACT.schema, REASONS_CONTRACT.name],
+    deps=[
+        SCORES_KEY,
+        dg.AssetKey([CONTRIBUTIONS_CONTRACT.schema, CONTRIBUTIONS_CONTRACT.name]),
+        *feature_keys(*CONTRACTS),
+        SPINE_KEY,
+    ],
+    group_name="scores",
+    kinds={"python", "xgboost", "duckdb"},
+    description=REASONS_CONTRACT.description,
+    metadata=definition_metadata(REASONS_CONTRACT),
+    **WEEKLY,
+)
+def reasons(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
+    """The strongest reasons of every alert, with the client's own normal and its peers' normal."""
+    weeks, bundle = weeks_of(context), _champion()
+    keys = ["client_id", "as_of_date"]
+    alerts = (
+        read_weeks(warehouse, SCORES_CONTRACT.address, weeks, "client_id, as_of_date, is_alert")
+        .filter("is_alert")
+        .select(keys)
+    )
+    groups = read_weeks(
+        warehouse, "intermediate.int_client_weeks", weeks, "client_id, as_of_date, industry, size_bucket"
+    )
+    explained: dict[str, Explained] = {}
+    for pillar in PILLARS:
+        features = _alert_features(warehouse, CONTRACTS[pillar].address, alerts, weeks)
+        own, peers = normals(features, alerts, groups, CONFIG.features.peer_minimum_clients)
+        columns = {c.name: c for c in CONTRACTS[pillar].columns}
+        explained[pillar] = Explained(features.join(alerts, on=keys, how="semi").sort(keys), columns, own, peers)
+    indicators = read_weeks(warehouse, CONTRACTS[SCHEME_PILLAR].address, weeks)
+    design, _ = tier2_inputs(_pillar_scores(warehouse, weeks), indicators, bundle.config.models)
+    own, peers = normals(design, alerts, groups, CONFIG.features.peer_minimum_clients)
+    explained[SCHEME_PILLAR] = Explained(
+        design.join(alerts, on=keys, how="semi").sort(keys),
+        {c.name: c for c in CONTRACTS[SCHEME_PILLAR].columns},
+        own,
+        peers,
+    )
+    parts = read_weeks(warehouse, CONTRIBUTIONS_CONTRACT.address, weeks)
+    models = {**bundle.tier1, SCHEME_PILLAR: bundle.tier2}
+    frame = alert_reasons(alerts, parts, models, explained, CONFIG.models)
+    yield from _finish(warehouse, REASONS_CONTRACT, frame, weeks, bundle.model_id, None)
+
+
+def _alert_features(warehouse: Warehouse, address: str, alerts: pl.DataFrame, weeks: list[date]) -> pl.DataFrame:
+    """Feature rows of the alerts' weeks, and of the alerts' clients in the year before."""
+    clients = alerts["client_id"].unique().to_list()
+    frame = warehouse.read(
+        f"select * from {address} where as_of_date in (select unnest(?::date[])) "
+        "or (client_id in (select unnest(?::varchar[])) and as_of_date < ? and as_of_date >= ?) "
+        "order by client_id, as_of_date",
+        [weeks, clients, weeks[0], weeks[0] - timedelta(days=364)],
+    )
+    return frame
+
+
+SCORE_ASSETS = [*TIER1_ASSETS, tier2_scheme, client_scores, contributions, reasons]

@@ -1,0 +1,437 @@
+"""Training as assets: split plan, one model per pillar, tier 2, aggregation, baselines, champion.
+
+Each step leaves its part of the model as files in the work folder and its out-of-sample scores as a
+table, so that the next step reads them and a failed step can be run again alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from ml_assets.contracts import TableContract
+from ml_assets.contracts.tables import SPLIT_PLAN, TSFRESH_SELECTION, out_of_sample_table
+from ml_assets.evaluation.final_test import evaluate_test_weeks, evaluate_validation_weeks
+from ml_assets.evaluation.metrics import METRICS_CONTRACT
+from ml_assets.features import p1_volume_velocity, p2_network, p3_temporal, p4_typology, p5_profile, p6_scheme
+from ml_assets.features.history import build_spine
+from ml_assets.features.tsfresh_engine import FrozenSelection, daily_series, discover, sample_training_pairs
+from ml_assets.models.aggregation import AggregationModel, fit_aggregation
+from ml_assets.models.baselines import (
+    FlatModel,
+    fit_flat,
+    fixed_rules_score,
+    score_flat,
+    static_kyc_score,
+    volume_only_score,
+)
+from ml_assets.models.calendar import CalendarPlan, plan_calendar
+from ml_assets.models.names import PILLARS, SCHEME_PILLAR
+from ml_assets.models.pipeline import add_scheme_score, score_weeks, tier2_inputs, widen
+from ml_assets.models.registry import (
+    ModelBundle,
+    add_metrics,
+    feature_contract_hash,
+    hash_files,
+    load_bundle,
+    promote,
+    read_folder,
+    save_bundle,
+    write_folder,
+)
+from ml_assets.models.splits import SplitPlan, plan_splits
+from ml_assets.models.tier1 import Tier1Model, fit_tier1
+from ml_assets.models.tier2 import Tier2Model, fit_tier2
+from orchestration.defs.metadata import definition_metadata, markdown_table, run_metadata
+from orchestration.defs.reading import LABELS_KEY, SPINE_KEY, TRANSACTIONS_KEY, WINDOWS_KEY, read_history, read_weeks
+from orchestration.defs.resources import CONFIG, PROJECT_ROOT, SETTINGS, Warehouse
+
+MODULES = {
+    "p1_volume_velocity": p1_volume_velocity,
+    "p2_network": p2_network,
+    "p3_temporal": p3_temporal,
+    "p4_typology": p4_typology,
+    "p5_profile": p5_profile,
+    "p6_scheme": p6_scheme,
+}
+CONTRACTS: dict[str, TableContract] = {pillar: module.CONTRACT for pillar, module in MODULES.items()}
+"""Feature contract by pillar key."""
+
+FEATURE_HASH = feature_contract_hash(CONTRACTS.values())
+WORK = SETTINGS.models / "work"
+"""Parts of the model under training; a saved model never changes, this folder does."""
+
+SELECTION_FILE = "selection.json"
+LABEL_COLUMNS = "client_id, as_of_date, is_str_within_horizon, has_prior_str, is_label_complete"
+EVERY_WEEK = dg.AllPartitionMapping()
+"""Training looks at all weeks, whatever week the run is for."""
+
+
+def feature_keys(*pillars: str) -> list[dg.AssetKey]:
+    """Asset keys of feature tables."""
+    return [dg.AssetKey(["features", CONTRACTS[p].name]) for p in pillars]
+
+
+def weekly(*keys: dg.AssetKey) -> list[dg.AssetDep]:
+    """Dependencies on every week of weekly tables."""
+    return [dg.AssetDep(key, partition_mapping=EVERY_WEEK) for key in keys]
+
+
+def read_calendar(warehouse: Warehouse) -> CalendarPlan:
+    """The calendar of the data in the warehouse, planned again from its dates."""
+    row = warehouse.read("from intermediate.calendar_plan").row(0, named=True)
+    return plan_calendar(row["first_date"], row["last_date"], row["label_end_date"], CONFIG.calendar)
+
+
+def read_labels(warehouse: Warehouse) -> pl.DataFrame:
+    """Labels of all weeks."""
+    return warehouse.read(f"select {LABEL_COLUMNS} from intermediate.int_client_labels order by client_id, as_of_date")
+
+
+def read_plan() -> SplitPlan:
+    """The split plan of the training under way."""
+    return SplitPlan.model_validate_json(read_folder(WORK / "split_plan")["splits.json"])
+
+
+def read_selection() -> FrozenSelection | None:
+    """The frozen tsfresh selection; None before discovery."""
+    path = WORK / "tsfresh" / SELECTION_FILE
+    return FrozenSelection.from_json(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def modelling_weeks(plan: SplitPlan) -> list[date]:
+    """Weeks that models may look at before the final test, with the configured stride in training."""
+    return [*plan.fit_weeks(CONFIG.models.train_week_stride), *plan.validation_weeks]
+
+
+class SelectionConfig(dg.Config):
+    """Whether to keep the frozen selection."""
+
+    reselect: bool = False
+
+
+@dg.asset(
+    key=["models", "tsfresh_selection"],
+    deps=[TRANSACTIONS_KEY, *weekly(SPINE_KEY, LABELS_KEY)],
+    group_name="models",
+    kinds={"python", "tsfresh"},
+    description=(
+        "The tsfresh characteristics P3 computes: chosen once by tsfresh's relevance test on training weeks, then "
+        "frozen, because another choice means other features. Launch with `reselect: true` to choose again, and "
+        "backfill P3 afterwards."
+    ),
+    metadata=definition_metadata(TSFRESH_SELECTION),
+)
+def tsfresh_selection(
+    context: dg.AssetExecutionContext, config: SelectionConfig, warehouse: Warehouse
+) -> dg.MaterializeResult:
+    """Choose characteristics on a sample of training clients, unless a choice is frozen for this warehouse."""
+    selection = read_selection()
+    is_frozen = selection is not None and warehouse.exists("models.tsfresh_selection") and not config.reselect
+    if not is_frozen or selection is None:
+        labels = read_labels(warehouse)
+        plan = plan_splits(labels, read_calendar(warehouse), CONFIG.calendar)
+        usable = labels.filter(
+            pl.col("as_of_date").is_in(list(plan.train_weeks)) & pl.col("is_label_complete") & ~pl.col("has_prior_str")
+        )
+        pairs = sample_training_pairs(usable, CONFIG.features, CONFIG.models.seed)
+        weeks = sorted(pairs["as_of_date"].unique().to_list())
+        history = read_history(warehouse, weeks or [read_calendar(warehouse).as_of_dates[-1]])
+        series = daily_series(history, build_spine(history, pairs))
+        selection = discover(series, pairs["is_positive"].to_numpy(), CONFIG.features)
+        write_folder(WORK / "tsfresh", {SELECTION_FILE: selection.to_json().encode()})
+    slots = {slot: str(c.name) for slot, c in selection.slots.items()}
+    table = pl.DataFrame(
+        {"slot": list(slots), "characteristic": list(slots.values())},
+        schema={"slot": pl.String, "characteristic": pl.String},
+    )
+    warehouse.replace_table(TSFRESH_SELECTION, table)
+    return dg.MaterializeResult(
+        metadata=run_metadata(table.height, {"characteristics": markdown_table(table), "note": selection.note or "–"})
+    )
+
+
+@dg.asset(
+    key=["models", "split_plan"],
+    deps=[dg.AssetKey(["intermediate", "as_of_weeks"]), *weekly(LABELS_KEY)],
+    group_name="models",
+    kinds={"python"},
+    description=SPLIT_PLAN.description,
+    metadata=definition_metadata(SPLIT_PLAN),
+)
+def split_plan(warehouse: Warehouse) -> dg.MaterializeResult:
+    """Cut the labelled weeks into train, validation and test with embargoes between."""
+    plan = plan_splits(read_labels(warehouse), read_calendar(warehouse), CONFIG.calendar)
+    write_folder(WORK / "split_plan", {"splits.json": plan.model_dump_json().encode()})
+    warehouse.replace_table(SPLIT_PLAN, plan.frame())
+    counts = pl.DataFrame(
+        {
+            "split": ["train", "validation", "test"],
+            "weeks": [len(plan.train_weeks), len(plan.validation_weeks), len(plan.test_weeks)],
+            "rows": [plan.rows[s] for s in ("train", "validation", "test")],
+            "positives": [plan.positives[s] for s in ("train", "validation", "test")],
+        }
+    )
+    return dg.MaterializeResult(
+        metadata=run_metadata(
+            plan.frame().height,
+            {"splits": markdown_table(counts), "reasons": "; ".join(plan.reasons) or "none"},
+        )
+    )
+
+
+def tier1_model_asset(pillar: str) -> dg.AssetsDefinition:
+    """The training asset of one pillar."""
+    contract = out_of_sample_table(pillar, "pillar_score", with_fold=True)
+
+    @dg.asset(
+        key=["models", contract.name],
+        deps=[["models", "split_plan"], *weekly(*feature_keys(pillar), LABELS_KEY)],
+        group_name="models",
+        kinds={"python", "xgboost", "scikitlearn"},
+        description=f"Tier-1 model of {pillar}: XGBoost blended with an Isolation Forest. {contract.description}",
+        metadata=definition_metadata(contract),
+    )
+    def tier1_model(warehouse: Warehouse) -> dg.MaterializeResult:
+        plan = read_plan()
+        features = read_weeks(warehouse, CONTRACTS[pillar].address, modelling_weeks(plan))
+        model, scores = fit_tier1(pillar, features, read_labels(warehouse), plan, CONFIG.models)
+        write_folder(WORK / f"tier1_{pillar}", model.files())
+        rows = warehouse.replace_table(contract, scores)
+        return dg.MaterializeResult(
+            metadata=run_metadata(
+                rows,
+                {
+                    "alpha": model.alpha,
+                    "features": len(model.features),
+                    "validation average precision": markdown_table(_pairs(model.validation_ap, "half", "value")),
+                    "dropped": markdown_table(_pairs(model.dropped, "feature", "reason"), rows=60),
+                    "reasons": "; ".join(model.reasons) or "none",
+                },
+            )
+        )
+
+    return tier1_model
+
+
+def _pairs(values: dict[str, Any], key: str, value: str) -> pl.DataFrame:
+    return pl.DataFrame({key: list(values), value: list(values.values())}, strict=False)
+
+
+TIER1_OOF = {p: out_of_sample_table(p, "pillar_score", with_fold=True) for p in PILLARS}
+TIER2_OOF = out_of_sample_table("p6_scheme", "scheme_score", with_fold=False)
+TIER1_MODELS = [tier1_model_asset(pillar) for pillar in PILLARS]
+
+
+def _out_of_sample_wide(warehouse: Warehouse) -> pl.DataFrame:
+    return widen({p: warehouse.read(f"from {c.address}") for p, c in TIER1_OOF.items()})
+
+
+@dg.asset(
+    key=["models", TIER2_OOF.name],
+    deps=[*(["models", c.name] for c in TIER1_OOF.values()), *weekly(*feature_keys(SCHEME_PILLAR), LABELS_KEY)],
+    group_name="models",
+    kinds={"python", "xgboost"},
+    description=f"Tier-2 model P6 on out-of-fold pillar scores and scheme indicators. {TIER2_OOF.description}",
+    metadata=definition_metadata(TIER2_OOF),
+)
+def tier2_model(warehouse: Warehouse) -> dg.MaterializeResult:
+    """Fit tier 2."""
+    plan = read_plan()
+    indicators = read_weeks(warehouse, CONTRACTS[SCHEME_PILLAR].address, modelling_weeks(plan))
+    design, schemes = tier2_inputs(_out_of_sample_wide(warehouse), indicators, CONFIG.models)
+    model, scores = fit_tier2(design, schemes, read_labels(warehouse), plan, CONFIG.models)
+    write_folder(WORK / "tier2", model.files())
+    rows = warehouse.replace_table(TIER2_OOF, scores)
+    return dg.MaterializeResult(
+        metadata=run_metadata(
+            rows,
+            {
+                "alpha": model.alpha,
+                "features": len(model.features),
+                "validation average precision": markdown_table(_pairs(model.validation_ap, "half", "value")),
+                "reasons": "; ".join(model.reasons) or "none",
+            },
+        )
+    )
+
+
+@dg.asset(
+    key=["models", "aggregation"],
+    deps=[["models", TIER2_OOF.name], *(["models", c.name] for c in TIER1_OOF.values()), *weekly(LABELS_KEY)],
+    group_name="models",
+    kinds={"python", "scikitlearn"},
+    description=(
+        "Weighted linear, boosted and Bayesian aggregation of S_P1..S_P6; champion by average precision on "
+        "validation weeks, calibrated, with band cuts."
+    ),
+)
+def aggregation_model(warehouse: Warehouse) -> dg.MaterializeResult:
+    """Fit the three aggregations and choose."""
+    plan = read_plan()
+    wide = add_scheme_score(_out_of_sample_wide(warehouse), warehouse.read(f"from {TIER2_OOF.address}"))
+    model, _ = fit_aggregation(wide, read_labels(warehouse), plan, CONFIG.models)
+    write_folder(WORK / "aggregation", model.files())
+    return dg.MaterializeResult(
+        metadata={
+            "champion": model.champion,
+            "validation average precision": markdown_table(_pairs(model.validation_ap, "strategy", "value")),
+            "weights": markdown_table(
+                pl.DataFrame({"score": list(model.columns), "weight": list(model.weights)}, strict=False)
+            ),
+            "reasons": "; ".join(model.reasons) or "none",
+        }
+    )
+
+
+@dg.asset(
+    key=["models", "flat_baseline"],
+    deps=[["models", "split_plan"], *weekly(*feature_keys(*PILLARS), LABELS_KEY)],
+    group_name="models",
+    kinds={"python", "xgboost"},
+    description="Baseline: one XGBoost on all features of P1-P5, without tiers.",
+)
+def flat_baseline(warehouse: Warehouse) -> dg.MaterializeResult:
+    """Fit the flat baseline."""
+    plan = read_plan()
+    weeks = list(plan.fit_weeks(CONFIG.models.train_week_stride))
+    features = {p: read_weeks(warehouse, CONTRACTS[p].address, weeks) for p in PILLARS}
+    model = fit_flat(features, read_labels(warehouse), plan, CONFIG.models)
+    write_folder(WORK / "flat", model.files())
+    return dg.MaterializeResult(
+        metadata={"features": len(model.features), "reasons": "; ".join(model.reasons) or "none"}
+    )
+
+
+def code_hash() -> str:
+    """Hash of the code scores depend on."""
+    rooms = ("features", "models", "contracts")
+    paths = [p for room in rooms for p in sorted((PROJECT_ROOT / "ml_assets" / room).rglob("*.py"))]
+    return hash_files(paths, PROJECT_ROOT)
+
+
+def baseline_scores(
+    warehouse: Warehouse, flat: FlatModel, features: dict[str, pl.DataFrame], weeks: list[date]
+) -> dict[str, pl.DataFrame]:
+    """Scores of the four baselines on whole weeks."""
+    windows = read_weeks(warehouse, "intermediate.int_client_windows", weeks)
+    rule_columns = windows.select("client_id", "as_of_date", "inflow_max_30d_base", "outflow_max_30d_base").join(
+        features["p4_typology"].select("client_id", "as_of_date", "p4_burst_max_30d_count"),
+        on=["client_id", "as_of_date"],
+        how="left",
+    )
+    rule_columns = rule_columns.join(
+        features["p2_network"].select("client_id", "as_of_date", "p2_blacklist_1hop_90d_count"),
+        on=["client_id", "as_of_date"],
+        how="left",
+    )
+    return {
+        "flat_xgboost": score_flat(flat, features),
+        "static_kyc": static_kyc_score(read_weeks(warehouse, "intermediate.int_client_weeks", weeks)),
+        "volume_only": volume_only_score(windows),
+        "fixed_rules": fixed_rules_score(
+            rule_columns,
+            ("inflow_max_30d_base", "outflow_max_30d_base"),
+            "p4_burst_max_30d_count",
+            "p2_blacklist_1hop_90d_count",
+            CONFIG.features.reporting_threshold_base,
+            # a burst is at least this many payments, each within a minute of the one before
+            burst_minimum=3.0,
+        ),
+    }
+
+
+def _measure(
+    warehouse: Warehouse, bundle: ModelBundle, weeks: tuple[date, ...], evaluate: Callable[..., pl.DataFrame]
+) -> pl.DataFrame:
+    features = {p: read_weeks(warehouse, c.address, list(weeks)) for p, c in CONTRACTS.items()}
+    scored = score_weeks(bundle, features)
+    baselines = baseline_scores(warehouse, bundle.flat, features, list(weeks))
+    return evaluate(scored.scores, baselines, read_labels(warehouse), bundle.plan, bundle.model_id, CONFIG.models)
+
+
+@dg.asset(
+    key=["models", "metrics"],
+    deps=[["models", "aggregation"], ["models", "flat_baseline"], *weekly(*feature_keys(*CONTRACTS), WINDOWS_KEY)],
+    group_name="models",
+    kinds={"python", "duckdb"},
+    description=(
+        "The champion: all parts saved as one model with its card, measured on validation weeks and, once, on test "
+        f"weeks, then promoted. {METRICS_CONTRACT.description}"
+    ),
+    metadata=definition_metadata(METRICS_CONTRACT),
+    check_specs=[
+        dg.AssetCheckSpec(
+            "model_fit_to_publish",
+            asset=["models", "metrics"],
+            blocking=True,
+            description="Scores of the validation weeks are finite, not all equal, and calibrated where labels exist.",
+        )
+    ],
+)
+def champion(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Any:
+    """Save, measure, check and promote."""
+    plan = read_plan()
+    bundle = ModelBundle(
+        tier1={p: Tier1Model.from_files(p, read_folder(WORK / f"tier1_{p}")) for p in PILLARS},
+        tier2=Tier2Model.from_files(read_folder(WORK / "tier2")),
+        aggregation=AggregationModel.from_files(read_folder(WORK / "aggregation")),
+        flat=FlatModel.from_files(read_folder(WORK / "flat")),
+        plan=plan,
+        config=CONFIG,
+        feature_hash=FEATURE_HASH,
+        code_hash=code_hash(),
+    )
+    model_id = save_bundle(SETTINGS.models, bundle)
+    bundle = load_bundle(SETTINGS.models, model_id, FEATURE_HASH)
+    frames = []
+    if plan.validation_weeks:
+        frames.append(_measure(warehouse, bundle, plan.validation_weeks, evaluate_validation_weeks))
+    if plan.test_weeks:
+        frames.append(_measure(warehouse, bundle, plan.test_weeks, evaluate_test_weeks))
+    metrics = pl.concat(frames) if frames else METRICS_CONTRACT.empty()
+    warehouse.replace_model(METRICS_CONTRACT, metrics, model_id)
+    add_metrics(SETTINGS.models, model_id, metrics.to_dicts())
+    problems = _unfit(warehouse, bundle, plan)
+    if not problems:
+        promote(SETTINGS.models, model_id)
+    shown = metrics.filter(pl.col("metric").is_in(["auroc", "average_precision"]))
+    yield dg.MaterializeResult(
+        metadata=run_metadata(
+            metrics.height,
+            {
+                "model_id": model_id,
+                "card": str(Path(SETTINGS.models) / model_id / "card.json"),
+                "metrics": markdown_table(shown.drop("model_id", "reason"), rows=60),
+            },
+        )
+    )
+    yield dg.AssetCheckResult(
+        check_name="model_fit_to_publish",
+        asset_key=["models", "metrics"],
+        passed=not problems,
+        metadata={"problems": "; ".join(problems) or "none", "model_id": model_id},
+    )
+
+
+def _unfit(warehouse: Warehouse, bundle: ModelBundle, plan: SplitPlan) -> list[str]:
+    """Reasons not to publish the model; empty where there are none."""
+    weeks = list(plan.validation_weeks or plan.train_weeks)[-1:]
+    features = {p: read_weeks(warehouse, c.address, weeks) for p, c in CONTRACTS.items()}
+    scores = score_weeks(bundle, features).scores
+    problems = []
+    if scores["bcrs_score"].null_count():
+        problems.append(f"{scores['bcrs_score'].null_count()} clients without a score in {weeks[0]}")
+    if scores.height > 1 and scores["bcrs_score"].n_unique() == 1:
+        problems.append("all clients have the same score")
+    if plan.has_both_classes("validation") and plan.is_supervised and bundle.aggregation.calibration is None:
+        problems.append("labels exist but the score is not calibrated")
+    return problems
+
+
+MODEL_ASSETS = [split_plan, *TIER1_MODELS, tier2_model, aggregation_model, flat_baseline, champion]
