@@ -434,12 +434,10 @@ def _gaps(at, known_day, as_of_day, low, high, room):  # type: ignore[no-untyped
         out[i, 0] = mean
         if count < 2 or total == 0:
             continue
-        equal = True
         squares = 0.0
         for k in range(count):
-            equal = equal and gap[k] == gap[0]
             squares += (gap[k] - mean) ** 2
-        ratio = 0.0 if equal else np.sqrt(squares / count) / mean
+        ratio = np.sqrt(squares / count) / mean
         out[i, 1] = ratio
         out[i, 2] = (ratio - 1.0) / (ratio + 1.0)
         events = count + 1

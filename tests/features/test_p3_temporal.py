@@ -182,6 +182,12 @@ def test_regular_gaps() -> None:
     assert got["p3_weekday_entropy_90d_bits"] == 0.0
 
 
+@pytest.mark.parametrize("minutes", [7, 20, 100])
+def test_equal_gaps_that_are_no_whole_hours_deviate_by_nothing(minutes: int) -> None:
+    got = one([txn(2 + i * minutes / 1440) for i in range(9)])
+    assert got["p3_interarrival_variation_90d_factor"] == 0.0
+
+
 def test_irregular_gaps_by_hand() -> None:
     days = [40.0, 39.0, 36.0, 35.0, 30.0]
     got = one([txn(d) for d in days])
@@ -287,6 +293,12 @@ def test_dormancy_then_burst() -> None:
     assert got["p3_dormancy_burst_30d_factor"] == pytest.approx((800 / 10) / (1000 / 300))
     assert got["p3_longest_gap_90d_days"] == 5
     assert got["p3_recency_364d_days"] == 5
+
+
+def test_of_equal_gaps_the_earliest_counts() -> None:
+    got = one([txn(43, 100.0), txn(28, 100.0), txn(13, 100.0)])
+    assert got["p3_dormancy_gap_30d_days"] == 15
+    assert got["p3_post_dormancy_turnover_30d_base"] == 200.0
 
 
 def test_dormancy_reaches_back_364_days_and_no_further() -> None:
