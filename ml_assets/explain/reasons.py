@@ -19,8 +19,11 @@ from numpy.typing import NDArray
 
 from ml_assets.config import ModelConfig
 from ml_assets.contracts.table import Column, TableContract
+from ml_assets.explain.decomposition import pillar_contributions
 from ml_assets.models.matrix import GRAIN, numeric_columns, to_matrix
 from ml_assets.models.names import BASE, PILLARS, SCHEME_PILLAR, SCORE_OF
+from ml_assets.models.pipeline import tier2_inputs
+from ml_assets.models.registry import ModelBundle
 from ml_assets.models.tier1 import Tier1Model
 from ml_assets.models.tier2 import Tier2Model
 
@@ -297,3 +300,44 @@ def alert_reasons(
         for r in ranked.iter_rows(named=True)
     ]
     return REASONS_CONTRACT.conform(ranked.with_columns(reason_text=pl.Series(texts, dtype=pl.String)))
+
+
+def explain_alerts(
+    bundle: ModelBundle,
+    alerts: pl.DataFrame,
+    wide: pl.DataFrame,
+    features: Mapping[str, pl.DataFrame],
+    contracts: Mapping[str, TableContract],
+    groups: pl.DataFrame | None,
+    minimum_peers: int,
+) -> pl.DataFrame:
+    """Reasons of alerts from the frames a scoring run has at hand.
+
+    Parameters
+    ----------
+    alerts : client_id, as_of_date; no row is fine.
+    wide : ``s_p1_score`` .. ``s_p6_score``, at least for the alerts (``ScoredWeeks.wide``).
+    features : pillar key -> feature rows: all clients in the alerts' weeks (peers) and earlier weeks of the alerts'
+        clients (own normal; without them it is null).
+    contracts : pillar key -> contract of its feature table, for words and units.
+    groups, minimum_peers : as for :func:`normals`.
+
+    Returns
+    -------
+    frame : as :data:`REASONS_CONTRACT`.
+    """
+    keys = alerts.select(GRAIN).unique().sort(list(GRAIN))
+    rows = wide.join(keys, on=list(GRAIN), how="semi")
+    if not rows.height:
+        return REASONS_CONTRACT.empty()
+    explained: dict[str, Explained] = {}
+    for pillar, frame in features.items():
+        here = frame.join(keys, on=list(GRAIN), how="semi")
+        own, peers = normals(frame, keys, groups, minimum_peers)
+        columns = {c.name: c for c in contracts[pillar].columns} if pillar in contracts else {}
+        if pillar == SCHEME_PILLAR:
+            here, _ = tier2_inputs(rows, here, bundle.config.models)
+        explained[pillar] = Explained(here, columns, own, peers)
+    models: dict[str, Tier1Model | Tier2Model] = {**bundle.tier1, SCHEME_PILLAR: bundle.tier2}
+    contributions = pillar_contributions(bundle.aggregation, rows)
+    return alert_reasons(keys, contributions, models, explained, bundle.config.models)

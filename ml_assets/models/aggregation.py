@@ -28,6 +28,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.metrics import average_precision_score
+from threadpoolctl import threadpool_limits
 
 from ml_assets.config import ModelConfig
 from ml_assets.contracts.table import Column, TableContract
@@ -252,7 +253,10 @@ def _fit_linear(
 
     start = np.concatenate([[base], np.full(x.shape[1], 1.0)])
     bounds = [(None, None)] + [(0.0, None)] * x.shape[1]
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 500, "ftol": 1e-12})
+    options = {"maxiter": 500, "ftol": 1e-12}
+    # one thread: sums then do not depend on how many cores the machine has
+    with threadpool_limits(1):
+        found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
     beta = found.x[1:]
     total = float(beta.sum())
     if total <= 1e-9:

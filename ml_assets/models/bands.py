@@ -74,9 +74,9 @@ def assign_bands(scores: pl.DataFrame, previous: pl.DataFrame | None, cuts: Cuts
     frame : ``scores`` with band, rank_in_week_count and is_alert, sorted by client and date. A row without a score
         is MINIMAL, has no rank and is no alert.
     """
-    bands = pl.Enum(BANDS)
+    level_of = {band: number for number, band in enumerate(BANDS)}
     before = (
-        previous.select("client_id", _before=pl.col("band").cast(bands).to_physical().cast(pl.Int64))
+        previous.select("client_id", _before=pl.col("band").replace_strict(level_of, return_dtype=pl.Int64))
         if previous is not None
         else pl.DataFrame(schema={"client_id": pl.String, "_before": pl.Int64})
     )
@@ -110,7 +110,7 @@ def assign_bands(scores: pl.DataFrame, previous: pl.DataFrame | None, cuts: Cuts
         )
     return (
         pl.concat(weeks)
-        .with_columns(band=pl.col("_level").cast(pl.UInt8).cast(bands).cast(pl.String))
+        .with_columns(band=pl.col("_level").replace_strict(dict(enumerate(BANDS)), return_dtype=pl.String))
         .drop("_level")
         .select(*scores.columns, "band", "rank_in_week_count", "is_alert")
         .sort("client_id", "as_of_date")

@@ -226,7 +226,8 @@ def plan_calendar(first_date: date, last_date: date, label_end_date: date, confi
         only = _monday_on_or_before(last_date + timedelta(days=1))
         if only <= first_date:
             only += timedelta(days=WEEK)
-        week = AsOfWeek(as_of_date=only, week_index=0, is_label_complete=False)
+        covered = only + timedelta(days=chosen.horizon_days) <= label_end_date + timedelta(days=1)
+        week = AsOfWeek(as_of_date=only, week_index=0, is_label_complete=covered)
         chosen = chosen.model_copy(update={"weeks": (week,)})
         notes.append(f"The history of {(last_date - first_date).days + 1} days yields the single as-of date {only}.")
     for name, nominal, effective in (

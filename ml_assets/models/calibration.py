@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,12 @@ def fit_calibration(raw: NDArray[np.float64], target: NDArray[np.bool_]) -> Cali
     centre, spread = float(raw.mean()), float(raw.std())
     if spread > 0:
         scaled = ((raw - centre) / spread).reshape(-1, 1)
-        fitted = LogisticRegression(C=1e6, tol=1e-10, max_iter=1000).fit(
-            np.concatenate([scaled, scaled]),
-            np.concatenate([np.ones(len(raw)), np.zeros(len(raw))]),
-            sample_weight=np.concatenate([soft, 1 - soft]),
-        )
+        with threadpool_limits(1):
+            fitted = LogisticRegression(C=1e6, tol=1e-10, max_iter=1000).fit(
+                np.concatenate([scaled, scaled]),
+                np.concatenate([np.ones(len(raw)), np.zeros(len(raw))]),
+                sample_weight=np.concatenate([soft, 1 - soft]),
+            )
         slope = float(fitted.coef_[0, 0]) / spread
         if slope > 1e-6:
             return Calibration(slope, float(fitted.intercept_[0]) - slope * centre)

@@ -267,13 +267,19 @@ def load_bundle(models: Path, model_id: str, feature_hash: str | None = None) ->
             f"({card['feature_hash'][:10]}, now {feature_hash[:10]}). Retrain before scoring."
         )
     files = read_folder(models / model_id)
+    try:
+        config = Config.model_validate(card["parameters"])
+    except ValueError as error:
+        raise RegistryError(
+            f"Model {model_id!r} is refused: its configuration has knobs this version does not know. Retrain."
+        ) from error
     return ModelBundle(
         tier1={p: Tier1Model.from_files(p, files) for p in PILLARS if f"tier1_{p}.json" in files},
         tier2=Tier2Model.from_files(files),
         aggregation=AggregationModel.from_files(files),
         flat=FlatModel.from_files(files),
         plan=SplitPlan.model_validate(card["splits"]),
-        config=Config.model_validate(card["parameters"]),
+        config=config,
         feature_hash=card["feature_hash"],
         code_hash=card["code_hash"],
         model_id=model_id,

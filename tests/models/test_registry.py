@@ -1,0 +1,153 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from modelling_world import World, all_features, train
+
+from ml_assets.contracts.table import Column, TableContract
+from ml_assets.models import pipeline, registry
+from ml_assets.models.registry import RegistryError
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World()
+
+
+@pytest.fixture(scope="module")
+def bundle(world):
+    return train(world, model_id="")
+
+
+@pytest.fixture(scope="module")
+def saved(bundle, tmp_path_factory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("models")
+    return folder, registry.save_bundle(folder, bundle)
+
+
+@pytest.fixture
+def copy(saved, tmp_path) -> tuple[Path, str]:
+    shutil.copytree(saved[0], tmp_path / "models")
+    return tmp_path / "models", saved[1]
+
+
+def test_a_loaded_model_scores_as_the_one_that_was_saved(world, bundle, saved):
+    loaded = registry.load_bundle(*saved, "features")
+    features = all_features(world)
+    fresh = pipeline.score_weeks(bundle, features).scores.drop("model_id")
+    again = pipeline.score_weeks(loaded, features).scores
+    assert again.drop("model_id").equals(fresh)
+    assert set(again["model_id"]) == {saved[1]}
+    assert loaded.plan == bundle.plan
+    assert loaded.config == bundle.config
+
+
+def test_training_twice_gives_the_same_model_id(world, saved):
+    again = train(World(), model_id="")
+    assert registry.save_bundle(saved[0], again) == saved[1]
+    assert saved[1].startswith(f"{world.plan.train_weeks[-1]:%Y%m%d}-")
+
+
+def test_the_card_says_what_a_reader_must_know(saved):
+    card = registry.read_card(*saved)
+    assert card["splits"]["train_weeks"]
+    assert card["parameters"]["models"]["trees"] == 24
+    assert card["pillars"]["p2_network"]["features"]
+    assert card["versions"]["numpy"]
+    assert set(card["files"]) == {p.name for p in (saved[0] / saved[1]).iterdir()} - {"card.json"}
+
+
+@pytest.mark.parametrize("name", ["aggregation.json", "tier1_p2_network.npz", "tier1_p2_network.ubj", "splits.json"])
+def test_a_changed_file_is_refused(copy, name):
+    path = copy[0] / copy[1] / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(RegistryError, match=f"file {name} is not the one that was saved"):
+        registry.load_bundle(*copy)
+
+
+def test_a_missing_file_is_refused(copy):
+    (copy[0] / copy[1] / "tier2.json").unlink()
+    with pytest.raises(RegistryError, match=r"tier2\.json is missing"):
+        registry.load_bundle(*copy)
+
+
+def test_a_card_rewritten_to_match_a_changed_file_is_refused(copy):
+    path = copy[0] / copy[1] / "card.json"
+    card = json.loads(path.read_text())
+    card["files"]["tier2.json"] = "0" * 64
+    path.write_text(json.dumps(card))
+    with pytest.raises(RegistryError, match="changed by hand"):
+        registry.load_bundle(*copy)
+
+
+def test_a_broken_card_is_refused(copy):
+    (copy[0] / copy[1] / "card.json").write_text("{")
+    with pytest.raises(RegistryError, match="cannot be read"):
+        registry.load_bundle(*copy)
+
+
+def test_other_feature_definitions_are_refused(saved):
+    with pytest.raises(RegistryError, match="other feature definitions"):
+        registry.load_bundle(*saved, feature_hash="others")
+
+
+def test_a_damaged_model_is_replaced_by_saving_again(copy, bundle):
+    (copy[0] / copy[1] / "tier2.json").write_text("")
+    assert registry.save_bundle(copy[0], bundle) == copy[1]
+    registry.load_bundle(*copy)
+    assert [p.name for p in copy[0].iterdir()] == [copy[1]]
+
+
+def test_the_champion_is_a_pointer(copy):
+    models, model_id = copy
+    assert registry.champion_id(models) is None
+    with pytest.raises(RegistryError, match="No model has been trained"):
+        registry.load_champion(models)
+    registry.promote(models, model_id)
+    assert registry.load_champion(models).model_id == model_id
+    with pytest.raises(RegistryError, match="There is no model 'nobody'"):
+        registry.promote(models, "nobody")
+    assert registry.champion_id(models) == model_id
+    (models / registry.POINTER).write_text("not json")
+    with pytest.raises(RegistryError, match="promote a model again"):
+        registry.champion_id(models)
+
+
+def test_metrics_are_added_and_replaced_by_split(copy):
+    row = {"model": "bcrs", "split": "test", "metric": "auroc", "value": 0.9}
+    registry.add_metrics(*copy, [row])
+    registry.add_metrics(*copy, [row | {"value": 0.8}, row | {"split": "validation"}])
+    metrics = registry.read_card(*copy)["metrics"]
+    assert sorted((m["split"], m["value"]) for m in metrics) == [("test", 0.8), ("validation", 0.9)]
+
+
+def test_half_written_folders_are_never_the_real_one(tmp_path):
+    folder = tmp_path / "part"
+    registry.write_folder(folder, {"a": b"1"})
+    (tmp_path / ".part.tmp").mkdir()
+    (tmp_path / ".part.tmp" / "junk").write_bytes(b"x")
+    registry.write_folder(folder, {"b": b"2"})
+    assert registry.read_folder(folder) == {"b": b"2"}
+    assert [p.name for p in tmp_path.iterdir()] == ["part"]
+    with pytest.raises(RegistryError, match="no model part"):
+        registry.read_folder(tmp_path / "nothing")
+
+
+def test_feature_hash_follows_meaning_not_wording():
+    def contract(**changes):
+        column = {"name": "f_ratio", "dtype": "number", "description": "d", "formula": "a / b"} | changes
+        return TableContract("features", "feat", "One row.", (), (Column(**column),))
+
+    plain = registry.feature_contract_hash([contract()])
+    assert plain == registry.feature_contract_hash([contract(description="other words")])
+    assert plain != registry.feature_contract_hash([contract(formula="b / a")])
+
+
+def test_code_hash_follows_content_and_name(tmp_path):
+    (tmp_path / "a.py").write_text("1")
+    one = registry.hash_files([tmp_path / "a.py"], tmp_path)
+    (tmp_path / "a.py").write_text("2")
+    assert registry.hash_files([tmp_path / "a.py"], tmp_path) != one
