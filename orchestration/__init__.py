@@ -2,3 +2,11 @@
 
 Rule of this room: nothing here computes; what is computed lives in ``ml_assets`` and ``dbt_project``.
 """
+
+import warnings
+
+from dagster import BetaWarning, PreviewWarning
+
+# single-run backfills and partitioned checks are marked beta; a warning per asset would bury the run's own lines
+warnings.filterwarnings("ignore", category=BetaWarning)
+warnings.filterwarnings("ignore", category=PreviewWarning)

@@ -4,8 +4,6 @@ Every weekly asset takes whole as-of weeks, reads the history those weeks may se
 ``build`` in ``ml_assets.features`` and replaces exactly those weeks.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from typing import Any
@@ -80,7 +78,7 @@ def _windows(warehouse: Warehouse, weeks: list[date]) -> dict[str, pl.DataFrame]
     return {"windows": read_weeks(warehouse, "intermediate.int_client_windows", weeks)}
 
 
-def _network(warehouse: Warehouse, weeks: list[date]) -> dict[str, pl.DataFrame]:
+def _network(warehouse: Warehouse, weeks: list[date]) -> dict[str, Any]:
     return {
         "first_seen": warehouse.read(
             "select client_id, counterparty_id, first_known_date from intermediate.int_counterparty_first_seen "
@@ -88,6 +86,8 @@ def _network(warehouse: Warehouse, weeks: list[date]) -> dict[str, pl.DataFrame]
             [weeks[-1]],
         ),
         "jurisdictions": warehouse.read("from seeds.jurisdictions order by iso2"),
+        # a source without any blacklist knows nothing of exposure: null, not zero
+        "has_blacklist": bool(warehouse.read("select count(*) from staging.stg_blacklist").item()),
     }
 
 
@@ -113,7 +113,7 @@ def _nothing(warehouse: Warehouse, weeks: list[date]) -> dict[str, Any]:
 
 def pillar_asset(
     contract: TableContract,
-    build: Callable[..., pl.DataFrame],
+    build: Callable[..., Any],
     inputs: Callable[[Warehouse, list[date]], dict[str, Any]],
     deps: list[dg.AssetKey],
     hits_contract: TableContract | None = None,
@@ -146,7 +146,8 @@ def pillar_asset(
         history = read_history(warehouse, weeks)
         spine = read_spine(warehouse, history, weeks)
         frames = inputs(warehouse, weeks)
-        frame = build(history, spine, CONFIG.features, **frames)
+        built = build(history, spine, CONFIG.features, **frames)
+        frame, found = built if isinstance(built, tuple) else (built, None)
         warehouse.replace_weeks(contract, frame, weeks)
         names = [c.name for c in contract.features]
         yield dg.MaterializeResult(
@@ -163,8 +164,9 @@ def pillar_asset(
             ),
         )
         yield check_result(frame, contract, expected_rows=len(spine))
-        if hits_contract is not None and hits is not None:
-            found = hits(history, spine, CONFIG.features, **frames)
+        if hits_contract is not None:
+            if found is None and hits is not None:
+                found = hits(history, spine, CONFIG.features, **frames)
             warehouse.replace_weeks(hits_contract, found, weeks)
             yield dg.MaterializeResult(asset_key=["features", hits_contract.name], metadata=run_metadata(found.height))
 
@@ -193,11 +195,6 @@ feat_p4 = pillar_asset(
 )
 feat_p5 = pillar_asset(p5_profile.CONTRACT, p5_profile.build, _profiles, [WINDOWS_KEY])
 feat_p6 = pillar_asset(
-    p6_scheme.CONTRACT,
-    p6_scheme.build,
-    _schemes,
-    [WINDOWS_KEY, *SCHEME_KEYS],
-    p6_scheme.HITS_CONTRACT,
-    p6_scheme.hits,
+    p6_scheme.CONTRACT, p6_scheme.build_with_hits, _schemes, [WINDOWS_KEY, *SCHEME_KEYS], p6_scheme.HITS_CONTRACT
 )
 FEATURE_ASSETS = [feat_p1, feat_p2, feat_p3, feat_p4, feat_p5, feat_p6]

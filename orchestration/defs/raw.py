@@ -1,7 +1,5 @@
 """From files to ``raw`` tables: the delivery in the landing folder, then every entity as received."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 
@@ -69,10 +67,9 @@ def raw_tables(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Itera
     """Load new deliveries; a changed file reloads everything."""
     with warehouse.connect() as con:
         report = ingest(con, SETTINGS.landing, default_currency=CONFIG.source.base_currency)
+        deliveries = markdown_table(con.sql("from raw.deliveries").pl())
         for name in ENTITIES + BOOKKEEPING:
             found = con.execute(f"select count(*) from raw.{name}").fetchone()
-            yield dg.MaterializeResult(asset_key=["raw", name], metadata=run_metadata(found[0] if found else 0))
-        context.log.info(f"ingested: {report}")
-        context.add_output_metadata(
-            {"deliveries": markdown_table(con.sql("from raw.deliveries").pl())}, output_name="raw__deliveries"
-        )
+            more = {"deliveries": deliveries} if name == "deliveries" else {}
+            yield dg.MaterializeResult(asset_key=["raw", name], metadata=run_metadata(found[0] if found else 0, more))
+    context.log.info(f"ingested: {report}")

@@ -19,7 +19,7 @@ import polars as pl
 from dagster_dbt import DbtCliResource, DbtProject
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
-from ml_assets.config import Settings
+from ml_assets.config import Settings, search_path
 from ml_assets.contracts import TableContract
 
 SETTINGS = Settings()
@@ -43,9 +43,10 @@ _SQL_TYPES = {
 
 
 def dbt_environment() -> dict[str, str]:
-    """Environment variables the dbt profile reads."""
+    """Environment variables dbt needs: its profile's, and where its command is."""
     return {
         "BCRS_WAREHOUSE": str(SETTINGS.warehouse),
+        "PATH": search_path(),
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         "DO_NOT_TRACK": "1",
     }

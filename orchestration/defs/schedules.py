@@ -1,7 +1,5 @@
 """The bank's week: new data on Monday morning is scored, then the models are trained again."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import dagster as dg

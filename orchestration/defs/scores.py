@@ -1,7 +1,5 @@
 """Scoring of whole weeks with the champion: tier 1, tier 2, aggregation with bands, contributions and reasons."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Any

@@ -1,7 +1,5 @@
 """Watching the landing folder: a new or changed file starts an ingest run."""
 
-from __future__ import annotations
-
 import hashlib
 
 import dagster as dg

@@ -4,8 +4,6 @@ Readers never open the warehouse: a DuckDB writer excludes them. They open the s
 is replaced as a whole by a rename, so a reader sees the old generation or the new one and never a mixture.
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -4,8 +4,6 @@ Each step leaves its part of the model as files in the work folder and its out-o
 table, so that the next step reads them and a failed step can be run again alone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -145,7 +143,7 @@ def tsfresh_selection(
         series = daily_series(history, build_spine(history, pairs))
         selection = discover(series, pairs["is_positive"].to_numpy(), CONFIG.features)
         write_folder(WORK / "tsfresh", {SELECTION_FILE: selection.to_json().encode()})
-    slots = {slot: str(c.name) for slot, c in selection.slots.items()}
+    slots = {slot: c.name for slot, c in selection.slots().items()}
     table = pl.DataFrame(
         {"slot": list(slots), "characteristic": list(slots.values())},
         schema={"slot": pl.String, "characteristic": pl.String},

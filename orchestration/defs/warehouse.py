@@ -5,8 +5,6 @@ Python and dbt meet only in tables. The weeks a call shall replace are handed ov
 whole project again.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator, Mapping
 from datetime import date
@@ -115,7 +113,7 @@ def dbt_staging(context: dg.AssetExecutionContext, dbt: DbtCliResource, warehous
 
 @dbt_assets(
     manifest=MANIFEST,
-    select="tag:weekly",
+    select="tag:weekly tag:labels",
     name="dbt_weekly",
     dagster_dbt_translator=TRANSLATOR,
     partitions_def=AS_OF_WEEKS,

@@ -7,6 +7,7 @@ final as (
         split,
         metric,
         model_id,
+        reason,
         cast(value as double) as metric_value,
         cast(low as double) as interval_low,
         cast(high as double) as interval_high

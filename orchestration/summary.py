@@ -1,0 +1,79 @@
+"""The summary of a run: what went in, what came out, where the time went, for the terminal and as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from orchestration.defs.resources import SETTINGS
+
+TOP = 10
+
+
+def _rows(con: duckdb.DuckDBPyConnection, sql: str) -> list[dict[str, Any]]:
+    return con.sql(sql).pl().to_dicts()
+
+
+def build_summary(serving: Path) -> dict[str, Any]:
+    """The run's figures, all from the published marts."""
+    with duckdb.connect(str(serving), read_only=True) as con:
+        quality = _rows(
+            con,
+            "select sum(rows_in)::bigint as rows_in, sum(rows_kept)::bigint as rows_kept, "
+            "sum(rows_quarantined)::bigint as rows_quarantined from marts.rpt_data_quality",
+        )[0]
+        clients = con.sql("select count(*) from marts.dim_clients").fetchone()
+        weeks = con.sql("select count(*), max(as_of_date) from marts.dim_as_of_weeks where is_scored").fetchone()
+        metrics = _rows(
+            con,
+            "select m.* from marts.rpt_model_metrics as m where m.split = 'test' and m.model_id = "
+            "(select model_id from marts.fct_client_scores order by as_of_date desc limit 1) order by model, metric",
+        )
+        top = _rows(
+            con,
+            "select client_id, bcrs_score, band, main_reason from marts.rpt_top_clients "
+            f"order by rank_in_week_count limit {TOP}",
+        )
+        missing = _rows(con, "select * from marts.rpt_not_available order by column_name")
+        notes = _rows(con, "select notes from marts.rpt_calendar")[0]["notes"]
+    models: dict[str, dict[str, Any]] = {}
+    reasons = {notes} if notes else set()
+    for m in metrics:
+        entry = models.setdefault(m["model"], {"auroc": None, "auroc_ci": None, "ap": None, "ap_ci": None})
+        name = {"auroc": "auroc", "average_precision": "ap"}.get(m["metric"])
+        if name is None:
+            continue
+        if m["metric_value"] is None:
+            reasons.add(f"{m['model']}: {m['reason']}")
+            continue
+        entry[name] = m["metric_value"]
+        if m["interval_low"] is not None:
+            entry[f"{name}_ci"] = [m["interval_low"], m["interval_high"]]
+    return {
+        "source": SETTINGS.source,
+        "profile": SETTINGS.profile.value,
+        "rows_in": quality["rows_in"],
+        "rows_kept": quality["rows_kept"],
+        "rows_quarantined": quality["rows_quarantined"],
+        "clients": clients[0] if clients else 0,
+        "weeks": weeks[0] if weeks else 0,
+        "as_of_date": str(weeks[1]) if weeks else None,
+        "models": models,
+        "reasons": sorted(reasons),
+        "top_clients": top,
+        "not_available": {m["column_name"]: m["reason"] for m in missing},
+    }
+
+
+def write_summary(reports: Path, seconds: dict[str, float]) -> dict[str, Any]:
+    """Write ``summary.json`` (atomically) and return its content with the seconds of the stages that ran."""
+    summary = {**build_summary(SETTINGS.serving), "seconds": seconds}
+    reports.mkdir(parents=True, exist_ok=True)
+    partial = reports / "summary.partial"
+    partial.write_text(json.dumps(summary, indent=2, ensure_ascii=False), encoding="utf-8")
+    os.replace(partial, reports / "summary.json")
+    return summary
