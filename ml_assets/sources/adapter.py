@@ -121,11 +121,26 @@ def write_sides(
             columns.append("channel")
         if currency:
             columns.append(f"{client}_currency as currency")
-        return f"select {', '.join(columns)}, n, '{suffix}' as side from payments semi join clients on client_id = {client}"
+        columns.append(f"n, '{suffix}' as side")
+        return f"select {', '.join(columns)} from payments semi join clients on client_id = {client}"
 
     both = f"{side('sender', 'receiver', 'outbound', 'out')} union all {side('receiver', 'sender', 'inbound', 'in')}"
     con.execute(f"create or replace temp view sides as {both}")
     return draft.write(con, "transactions", "select * exclude (n, side) from sides", "txn_date, txn_id")
+
+
+def write_laundering(con: duckdb.DuckDBPyConnection, draft: LandingDraft) -> int:
+    """Write ``truth/transactions``: txn_id and typology (or null) of laundering transactions, by client side.
+
+    Reads ``laundering`` (ref, sender, receiver, typology) and ``clients``.
+    """
+    return draft.write_truth(
+        con,
+        "transactions",
+        """select ref || '-out' as txn_id, typology from laundering semi join clients on client_id = sender
+           union all select ref || '-in', typology from laundering semi join clients on client_id = receiver""",
+        "txn_id",
+    )
 
 
 def write_labels(con: duckdb.DuckDBPyConnection, draft: LandingDraft, delay_days: int) -> int:

@@ -19,7 +19,16 @@ from pathlib import Path
 import duckdb
 
 from ml_assets.config import SourceConfig
-from ml_assets.sources.adapter import Adapter, csv_source, need, pick, value_map, write_labels, write_sides
+from ml_assets.sources.adapter import (
+    Adapter,
+    csv_source,
+    need,
+    pick,
+    value_map,
+    write_labels,
+    write_laundering,
+    write_sides,
+)
 from ml_assets.sources.landing import LandingDraft
 from ml_assets.sources.readers import require_columns
 
@@ -74,6 +83,9 @@ def build(con: duckdb.DuckDBPyConnection, files: dict[str, Path], draft: Landing
             from {csv_source(files["alert_models"])} group by accountID""")
         typology = "(select p.typology from patterns p where p.client_id = e.client_id)"
     con.execute("""
+        create temp table laundering as
+        select ref, sender, receiver, null::varchar as typology from payments where is_sar""")
+    con.execute("""
         create temp table first_events as
         select client_id, min("at") as event_date
         from (select sender as client_id, "at" from payments where is_sar
@@ -93,13 +105,7 @@ def build(con: duckdb.DuckDBPyConnection, files: dict[str, Path], draft: Landing
         "client_id",
     )
     write_labels(con, draft, config.reporting_delay_days)
-    draft.write_truth(
-        con,
-        "transactions",
-        "select ref || '-' || side as txn_id, null::varchar as typology from payments, (values ('out'), ('in')) as s(side) "
-        "where is_sar and case side when 'out' then sender else receiver end is not null",
-        "txn_id",
-    )
+    write_laundering(con, draft)
     no_profile = "AMLGentex accounts carry no such attribute"
     draft.not_available |= {
         "counterparty_country": "AMLGentex has no countries",

@@ -22,7 +22,17 @@ from pathlib import Path
 import duckdb
 
 from ml_assets.config import SourceConfig
-from ml_assets.sources.adapter import EPOCH, Adapter, csv_source, need, pick, value_map, write_labels, write_sides
+from ml_assets.sources.adapter import (
+    EPOCH,
+    Adapter,
+    csv_source,
+    need,
+    pick,
+    value_map,
+    write_labels,
+    write_laundering,
+    write_sides,
+)
 from ml_assets.sources.landing import LandingDraft
 from ml_assets.sources.readers import csv_header, require_columns
 
@@ -119,7 +129,7 @@ def _build_sample(
         from {csv_source(files["transactions"])}""")
     con.execute(f"""
         create temp table laundering as
-        select p.ref, p.sender, p.receiver, p."at"
+        select p.ref, p.sender, p.receiver, p."at", null::varchar as typology
         from payments p
         join nodes s on s.client_id = p.sender and s.is_fraud and p."at" = date '{EPOCH}' + s.fraud_step
         join nodes r on r.client_id = p.receiver and r.is_fraud""")
@@ -134,12 +144,7 @@ def _build_sample(
     write_sides(con, draft)
     draft.write(con, "client_profiles", "select client_id from clients", "client_id")
     write_labels(con, draft, config.reporting_delay_days)
-    draft.write_truth(
-        con,
-        "transactions",
-        "select ref || '-' || side as txn_id, null::varchar as typology from laundering, (values ('out'), ('in')) as s(side)",
-        "txn_id",
-    )
+    write_laundering(con, draft)
 
 
 def _build_current(
@@ -197,15 +202,11 @@ def _build_current(
     write_labels(con, draft, config.reporting_delay_days)
     if "is_sar" in transaction_columns:
         con.execute(f"""
-            create temp table laundering as select tran_id as ref from {csv_source(files["transactions"])}
+            create temp table laundering as
+            select tran_id as ref, orig_acct as sender, bene_acct as receiver, null::varchar as typology
+            from {csv_source(files["transactions"])}
             where upper(trim(is_sar)) in ('TRUE', 'YES', '1')""")
-        draft.write_truth(
-            con,
-            "transactions",
-            "select ref || '-' || side as txn_id, null::varchar as typology "
-            "from laundering, (values ('out'), ('in')) as s(side)",
-            "txn_id",
-        )
+        write_laundering(con, draft)
     currencies = con.execute("select distinct currency from accounts where currency is not null").fetchall()
     draft.base_currency = currencies[0][0] if len(currencies) == 1 else None
     draft.notes += [

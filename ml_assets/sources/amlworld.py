@@ -13,7 +13,6 @@ Source: Altman et al. 2023, "Realistic Synthetic Financial Transactions for Anti
 
 from __future__ import annotations
 
-import gzip
 import re
 from pathlib import Path
 
@@ -21,11 +20,20 @@ import duckdb
 import polars as pl
 
 from ml_assets.config import SourceConfig
-from ml_assets.sources.adapter import Adapter, csv_source, need, pick, value_map, write_labels, write_sides
+from ml_assets.sources.adapter import (
+    Adapter,
+    csv_source,
+    need,
+    pick,
+    value_map,
+    write_labels,
+    write_laundering,
+    write_sides,
+)
 from ml_assets.sources.currencies import CURRENCIES
 from ml_assets.sources.errors import InputError
 from ml_assets.sources.landing import LandingDraft
-from ml_assets.sources.readers import explained, require_columns
+from ml_assets.sources.readers import explained, open_bytes, require_columns
 
 COLUMNS = [
     "timestamp",
@@ -92,10 +100,8 @@ def read_patterns(path: Path) -> pl.DataFrame:
     ------
     InputError : a line outside a block, or with another number of fields.
     """
-    with explained(path):
-        raw = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-        with raw as file:
-            lines = file.read().splitlines()
+    with explained(path), open_bytes(path) as file:
+        lines = file.read().decode("utf-8").splitlines()
     rows: list[tuple[object, ...]] = []
     attempt, typology, detail, is_open = 0, "", "", False
     for number, line in enumerate(lines, start=1):
@@ -227,12 +233,7 @@ def _write_truth_and_events(con: duckdb.DuckDBPyConnection, files: dict[str, Pat
               union all select receiver, "at", typology from laundering)
         group by client_id""")
     con.execute("create temp table undated (client_id varchar)")
-    draft.write_truth(
-        con,
-        "transactions",
-        "select ref || '-' || side as txn_id, typology from laundering, (values ('out'), ('in')) as s(side)",
-        "txn_id",
-    )
+    write_laundering(con, draft)
 
 
 def _write_rates(con: duckdb.DuckDBPyConnection, draft: LandingDraft) -> list[str]:

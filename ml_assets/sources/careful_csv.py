@@ -58,7 +58,7 @@ def read_batches(table: TableFile) -> Iterator[Batch]:
         while (line := lines.take()) is not None:
             number = lines.number
             stripped = line.rstrip(b"\r\n")
-            if not stripped.strip():
+            if not stripped.strip(b" "):
                 continue
             row += 1
             kept, reason = _parse(stripped, lines, width, delimiter)
@@ -105,12 +105,10 @@ def _parse(line: bytes, lines: _Lines, width: int, delimiter: str) -> tuple[list
     except UnicodeDecodeError as error:
         return None, f"not UTF-8: byte 0x{line[error.start]:02x} at position {error.start + 1} of the line"
     if '"' not in text:
-        fields = text.split(delimiter)
-        if len(fields) == width:
-            return fields, ""
-        return None, _wrong_width(len(fields), width)
-    if _balanced(line):
-        return _fields(text, width, delimiter)
+        return _of_width(text.split(delimiter), width)
+    alone, reason = _fields(text, width, delimiter)
+    if alone is not None or _balanced(line):
+        return alone, reason
     for extra in range(MAX_QUOTED_LINES):
         following = lines.look(extra)
         if following is None:
@@ -148,8 +146,11 @@ def _fields(text: str, width: int, delimiter: str) -> tuple[list[str] | None, st
         return None, f"broken quotes ({error})"
     if len(records) != 1:
         return None, "broken quotes"
-    return (records[0], "") if len(records[0]) == width else (None, _wrong_width(len(records[0]), width))
+    return _of_width(records[0], width)
 
 
-def _wrong_width(found: int, width: int) -> str:
-    return f"{found} columns where the header has {width}"
+def _of_width(fields: list[str], width: int) -> tuple[list[str] | None, str]:
+    """The fields if there are as many as columns; empty ones after the last are let pass, as DuckDB's reader does."""
+    if len(fields) > width and not any(fields[width:]):
+        fields = fields[:width]
+    return (fields, "") if len(fields) == width else (None, f"{len(fields)} columns where the header has {width}")

@@ -320,7 +320,9 @@ def _known_floor(con: duckdb.DuckDBPyConnection, delivery: int) -> date | None:
             from raw.transactions where _delivery_id < ? group by 1 having day is not null
         ), stretches as (
             select *, sum(is_start::integer) over (order by day) as stretch
-            from (select *, coalesce(day - lag(day) over (order by day) > {OUTLIER_GAP_DAYS}, true) as is_start from days)
+            from (
+                select *, coalesce(day - lag(day) over (order by day) > {OUTLIER_GAP_DAYS}, true) as is_start from days
+            )
         )
         select max(day) + 1 from stretches group by stretch order by sum(rows) desc, stretch desc limit 1""",
         [delivery],

@@ -14,7 +14,16 @@ from pathlib import Path
 import duckdb
 
 from ml_assets.config import SourceConfig
-from ml_assets.sources.adapter import EPOCH, Adapter, csv_source, files_in, value_map, write_labels, write_sides
+from ml_assets.sources.adapter import (
+    EPOCH,
+    Adapter,
+    csv_source,
+    files_in,
+    value_map,
+    write_labels,
+    write_laundering,
+    write_sides,
+)
 from ml_assets.sources.errors import InputError
 from ml_assets.sources.landing import LandingDraft
 from ml_assets.sources.readers import csv_header, require_columns
@@ -59,6 +68,9 @@ def build(con: duckdb.DuckDBPyConnection, files: dict[str, Path], draft: Landing
         select client_id from (select sender as client_id from payments union select receiver from payments)
         where starts_with(client_id, 'C')""")
     con.execute("""
+        create temp table laundering as
+        select ref, sender, receiver, null::varchar as typology from payments where is_fraud""")
+    con.execute("""
         create temp table events as
         select client_id, min("at")::date as event_date, null::varchar as typology
         from (select sender as client_id, "at" from payments where is_fraud
@@ -69,14 +81,7 @@ def build(con: duckdb.DuckDBPyConnection, files: dict[str, Path], draft: Landing
     write_sides(con, draft, channel=True)
     draft.write(con, "client_profiles", "select client_id from clients", "client_id")
     write_labels(con, draft, config.reporting_delay_days)
-    draft.write_truth(
-        con,
-        "transactions",
-        "select ref || '-' || side as txn_id, null::varchar as typology "
-        "from payments, (values ('out'), ('in')) as s(side) "
-        "where is_fraud and starts_with(case side when 'out' then sender else receiver end, 'C')",
-        "txn_id",
-    )
+    write_laundering(con, draft)
     draft.not_available |= {
         "counterparty_country": "PaySim has no countries",
         "counterparty_sector": "PaySim has no sectors of economy",

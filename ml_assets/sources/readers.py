@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -98,7 +98,9 @@ def explained(path: Path) -> Iterator[None]:
 
 def open_bytes(path: Path) -> IO[bytes]:
     """Open a plain or gzip-compressed file for reading its bytes."""
-    return gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb")
+    if path.name.lower().endswith(".gz"):
+        return cast(IO[bytes], gzip.open(path, "rb"))
+    return path.open("rb")
 
 
 def content_hash(path: Path) -> str:
@@ -236,7 +238,7 @@ def csv_header(path: Path) -> tuple[list[str], str]:
             row=0,
         )
     try:
-        text = line.decode("utf-8-sig").rstrip("\r\n")
+        text = line.removeprefix(codecs.BOM_UTF8).decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise InputError(
             f"the header line is not UTF-8: byte 0x{line[error.start]:02x} at byte offset {error.start}",

@@ -16,7 +16,7 @@ from pathlib import Path
 import duckdb
 
 from ml_assets.config import SourceConfig
-from ml_assets.sources.adapter import Adapter, csv_source, need, value_map, write_labels, write_sides
+from ml_assets.sources.adapter import Adapter, csv_source, need, value_map, write_labels, write_laundering, write_sides
 from ml_assets.sources.currencies import CURRENCIES, country_code
 from ml_assets.sources.landing import LandingDraft
 from ml_assets.sources.readers import require_columns
@@ -102,8 +102,12 @@ def build(con: duckdb.DuckDBPyConnection, files: dict[str, Path], draft: Landing
               union all select receiver, receiver_country, n, 1 from payments)
         group by client_id""")
     con.execute("""
+        create temp table laundering as
+        select ref, sender, receiver, typology from payments where is_laundering""")
+    con.execute("""
         create temp table events as
-        select client_id, min("at")::date as event_date, string_agg(distinct typology, ',' order by typology) as typology
+        select client_id, min("at")::date as event_date,
+               string_agg(distinct typology, ',' order by typology) as typology
         from (select sender as client_id, "at", typology from payments where is_laundering
               union all select receiver, "at", typology from payments where is_laundering)
         group by client_id""")
@@ -111,13 +115,7 @@ def build(con: duckdb.DuckDBPyConnection, files: dict[str, Path], draft: Landing
     write_sides(con, draft, country=True, channel=True, currency=True)
     draft.write(con, "client_profiles", "select client_id, geography from clients", "client_id")
     write_labels(con, draft, config.reporting_delay_days)
-    draft.write_truth(
-        con,
-        "transactions",
-        "select ref || '-' || side as txn_id, typology from payments, (values ('out'), ('in')) as s(side) "
-        "where is_laundering",
-        "txn_id",
-    )
+    write_laundering(con, draft)
     _write_rates(con, draft)
     draft.not_available |= {
         "counterparty_sector": "SAML-D has no sectors of economy",
