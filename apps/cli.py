@@ -14,7 +14,8 @@ from rich.panel import Panel
 from rich.table import Table
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="B-CRS: a behavioural client risk score.")
-console = Console(highlight=False)
+# bound to the real stdout: the main job sends what dbt prints elsewhere
+console = Console(file=sys.stdout, highlight=False)
 ROOT = Path(__file__).resolve().parents[1]
 BINARIES = Path(sys.executable).parent
 

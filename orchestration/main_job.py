@@ -13,6 +13,7 @@ The published serving file and the champion stay readable throughout.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -170,14 +171,18 @@ def _execute(instance: dg.DagsterInstance, job_name: str, listener: Listener, we
     finished = threading.Event()
     follower = threading.Thread(target=_follow, args=(instance, run_id, listener, finished), daemon=True)
     follower.start()
+    log = SETTINGS.root / "logs" / "main_job.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
     try:
-        result = job.execute_in_process(
-            instance=instance,
-            run_id=run_id,
-            tags=tags,
-            raise_on_error=False,
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        )
+        # dbt talks at length; its words go to a file and the terminal keeps one line per step
+        with log.open("a", encoding="utf-8") as words, contextlib.redirect_stdout(words):
+            result = job.execute_in_process(
+                instance=instance,
+                run_id=run_id,
+                tags=tags,
+                raise_on_error=False,
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            )
     finally:
         finished.set()
         follower.join()

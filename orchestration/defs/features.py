@@ -50,7 +50,7 @@ def calendar(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterato
     bounds = warehouse.read(
         "select min(txn_date) as first_date, max(txn_date) as last_date from intermediate.int_transactions"
     ).row(0, named=True)
-    last_str = warehouse.read("select max(str_date) as last_str from staging.stg_str_labels where str_flag").item()
+    last_str = warehouse.read("select max(str_date) as last_str from staging.stg_str_labels where is_str").item()
     if bounds["first_date"] is None:
         raise dg.Failure(
             "No transaction was kept: every row is in quarantine. "
