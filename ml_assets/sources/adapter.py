@@ -130,21 +130,25 @@ def write_sides(
 
 
 def write_laundering(con: duckdb.DuckDBPyConnection, draft: LandingDraft) -> int:
-    """Write ``truth/transactions``: txn_id and typology (or null) of laundering transactions, by client side.
+    """Write ``truth/laundering_transactions``: txn_id, client_id and pattern (or null), one row per client side.
 
     Reads ``laundering`` (ref, sender, receiver, typology) and ``clients``.
     """
     return draft.write_truth(
         con,
-        "transactions",
-        """select ref || '-out' as txn_id, typology from laundering semi join clients on client_id = sender
-           union all select ref || '-in', typology from laundering semi join clients on client_id = receiver""",
+        "laundering_transactions",
+        """select ref || '-out' as txn_id, sender as client_id, typology as pattern
+           from laundering semi join clients on client_id = sender
+           union all
+           select ref || '-in', receiver, typology from laundering semi join clients on client_id = receiver""",
         "txn_id",
     )
 
 
 def write_labels(con: duckdb.DuckDBPyConnection, draft: LandingDraft, delay_days: int) -> int:
     """Write ``str_labels``: one row per client whose state is known, STR date = event date + delay.
+
+    Also ``truth/launderers``: client_id, pattern (or null), start_date; one row per client with an event.
 
     Reads ``events`` (client_id, event_date: the client's first laundering transaction, typology or null),
     ``clients`` and ``undated`` (client_id: called launderers by the source, but without a dated event in
@@ -159,7 +163,12 @@ def write_labels(con: duckdb.DuckDBPyConnection, draft: LandingDraft, delay_days
             where e.client_id is not null or c.client_id not in (select client_id from undated)""",
         "client_id",
     )
-    draft.write_truth(con, "clients", "select client_id, typology, event_date from events", "client_id")
+    draft.write_truth(
+        con,
+        "launderers",
+        "select client_id, typology as pattern, event_date as start_date from events",
+        "client_id",
+    )
     count = con.execute("select count(*) from undated").fetchone()
     if count and count[0]:
         draft.notes.append(

@@ -73,7 +73,7 @@ def test_salaries_labels_and_truth(published: Path, rows: Callable[[Path], list]
         ("1", 1, date(2023, 2, 10)),
         ("3", 0, None),
     ]
-    assert rows(landing / "truth" / "clients.parquet") == [
+    assert rows(landing / "truth" / "launderers.parquet") == [
         ("0", "cycle,fan_in", date(2023, 1, 31)),
         ("1", None, date(2023, 1, 31)),
     ]

@@ -61,11 +61,11 @@ def test_sample_format_dates_strs_from_the_first_laundering_payment(
         ("2", 1, date(2023, 1, 17)),
         ("3", 0, None),
     ]
-    assert rows(tmp_path / "landing" / "truth" / "transactions.parquet") == [
-        ("000000003-in", None),
-        ("000000003-out", None),
-        ("000000004-in", None),
-        ("000000004-out", None),
+    assert rows(tmp_path / "landing" / "truth" / "laundering_transactions.parquet") == [
+        ("000000003-in", "2", None),
+        ("000000003-out", "1", None),
+        ("000000004-in", "2", None),
+        ("000000004-out", "1", None),
     ]
     said = json.loads((tmp_path / "landing" / "source.json").read_text())
     assert said["source"] == "amlsim"
@@ -190,7 +190,7 @@ def test_published_current_run(shared_data: Callable[[str], Path], tmp_path: Pat
     # the published event date is the date of the account's first payment marked as laundering
     first = duckdb.sql(f"""
         select client_id, min(txn_date) + 30 as expected from '{landing}/transactions.parquet'
-        where txn_id in (select txn_id from '{landing}/truth/transactions.parquet') group by 1""").pl()
+        where txn_id in (select txn_id from '{landing}/truth/laundering_transactions.parquet') group by 1""").pl()
     both = labels.filter(pl.col("str_flag") == 1).join(first, on="client_id")
     assert both.height == 615
     assert (both["str_date"] == both["expected"].cast(pl.Date)).all()

@@ -85,9 +85,9 @@ def test_days_after_the_end_of_normal_traffic_are_dropped_and_counted(
         ("003_B9", 1, date(2022, 9, 12)),
         ("010_8000EBD30", 0, None),
     ]
-    assert rows(landing / "truth" / "transactions.parquet") == [
-        ("0000000005-in", "gather_scatter"),
-        ("0000000005-out", "gather_scatter"),
+    assert rows(landing / "truth" / "laundering_transactions.parquet") == [
+        ("0000000005-in", "003_B9", "gather_scatter"),
+        ("0000000005-out", "0012_A1", "gather_scatter"),
     ]
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from ml_assets.config import SourceConfig
-from ml_assets.sources import InputError, adapt, amlsim
-from ml_assets.sources.landing import clean_leftovers, drafted
+from ml_assets.config import Config, SimulationConfig, SourceConfig
+from ml_assets.sources import InputError, adapt, amlsim, deliver, input_listing, simulated_bank
+from ml_assets.sources.landing import clean_leftovers, describe, drafted
 
 NODES = "nodeid,isFraud,init_balance,fraudStep\n1,1,1,5\n2,1,1,-1\n"
 PAYMENTS = "sourceNodeId,targetNodeId,value,time\n" + "1,2,1.25,5\n2,1,3.50,6\n" * 500
@@ -97,3 +97,38 @@ def test_a_draft_refuses_columns_outside_the_contract(tmp_path: Path) -> None:
 def test_unknown_formats_are_met_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Did you mean amlsim"):
         adapt("amlsimm:x", tmp_path / "landing", SourceConfig())
+
+
+def test_the_simulated_bank_is_delivered_once_per_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the delivery is tested here; the bank itself has its own tests."""
+
+    def simulate(config: SimulationConfig, folder: Path, progress: object = None) -> None:
+        (folder / "transactions.csv").write_text(
+            f"client_id,txn_date,amount,direction\nC1,2024-01-01,{config.seed},inbound\n"
+        )
+        (folder / "client_profiles.csv").write_text("client_id\nC1\n")
+        (folder / "str_labels.csv").write_text("client_id,str_flag,str_date\nC1,0,\n")
+        (folder / "source.json").write_text(
+            '{"source": "simulated", "base_currency": "EUR", "reporting_delay_days": 0}'
+        )
+
+    monkeypatch.setattr(simulated_bank, "simulate", simulate)
+    landing = tmp_path / "landing"
+    assert deliver("simulated", landing, Config()) is True
+    assert (describe(landing)["source"], describe(landing)["base_currency"]) == ("simulated", "EUR")
+    assert describe(landing)["reporting_delay_days"] == 0
+    assert deliver("simulated", landing, Config()) is False
+    assert deliver("simulated", landing, Config(simulation=SimulationConfig(seed=8))) is True
+    assert ",8," in (landing / "transactions.csv").read_text()
+    # a delivery somebody adds stays, and counts as input
+    (landing / "transactions_2.csv").write_text("client_id,txn_date,amount,direction\n")
+    assert deliver("simulated", landing, Config(simulation=SimulationConfig(seed=8))) is False
+    assert set(input_listing("simulated", landing)) == {
+        "client_profiles.csv",
+        "source.json",
+        "str_labels.csv",
+        "transactions.csv",
+        "transactions_2.csv",
+    }

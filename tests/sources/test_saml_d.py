@@ -65,7 +65,7 @@ def test_labels_profiles_and_truth(write: Callable[..., Path], rows: Callable[[P
         ("1491989064", 1, date(2022, 10, 17)),
         ("8401255335", 1, date(2022, 10, 17)),
     ]
-    assert rows(landing / "truth" / "clients.parquet")[0][:2] == ("1491989064", "Layered_Fan_In,Smurfing")
+    assert rows(landing / "truth" / "launderers.parquet")[0][:2] == ("1491989064", "Layered_Fan_In,Smurfing")
 
 
 @pytest.mark.parametrize(("yen", "has_rates"), [("100.00", True), ("18000.00", False)])
