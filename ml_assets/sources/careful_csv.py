@@ -164,7 +164,7 @@ def _assemble(
     is_record = is_plain.copy()
     single: list[tuple[int, list[str] | None, str]] = []
     done = 0
-    for line in np.flatnonzero(~is_plain):
+    for line in np.flatnonzero(~is_plain).tolist():
         if line < done:
             continue
         text = block[starts[line] : ends[line]].rstrip(b"\r")
@@ -179,7 +179,7 @@ def _assemble(
             done = line + 1 + extra
             is_plain[line + 1 : done] = False
             is_record[line + 1 : done] = False
-        single.append((int(line), fields, reason))
+        single.append((line, fields, reason))
     rows = row + np.cumsum(is_record)
 
     batch = Batch()
