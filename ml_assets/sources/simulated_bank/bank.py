@@ -44,7 +44,7 @@ from ml_assets.sources.simulated_bank.vocabulary import (
 
 _PARTS = ("population", "directory", "episodes", "habits", "wages", "costs", "large", "business", "lookalikes",
           "honest_episodes", "plan", "typologies", "schemes", "dormancy", "labels", "rules", "ids", "profiles",
-          "rates", "blacklist", "arrival")  # fmt: skip
+          "rates", "blacklist", "arrival", "working_days")  # fmt: skip
 _COUNTER = [code("channel", c) for c in ("cash", "draft", "cheque", "fx")]
 _LATE_SHARE = 0.018
 _QUIET_SHARE = 0.04
@@ -99,6 +99,7 @@ def simulate(config: SimulationConfig, folder: Path, progress: Callable[[str], N
     illicit = join(
         typologies.plant_typologies(rng["typologies"], world, plan) + schemes.plant_schemes(rng["schemes"], world, plan)
     )
+    illicit = _on_working_days(rng["working_days"], illicit, population, calendar)
     illicit = _within_accounts(_at_the_counter(illicit, calendar), population, config.days)
     illicit = _within_plan(illicit, plan, directory)
 
@@ -179,6 +180,20 @@ def _at_the_counter(block: Payments, calendar: Calendar) -> Payments:
     closed = counter & ((hour < 8) | (hour > 17))
     at = block.at - np.where(sunday, DAY, 0) + np.where(closed, (9 + hour % 8 - hour) * 3_600, 0)
     return replace(block, at=at)
+
+
+def _on_working_days(rng: np.random.Generator, block: Payments, population: Population, calendar: Calendar) -> Payments:
+    """Firms hardly pay at weekends or after hours, whatever for, and persons a little less at weekends: the rest
+    waits for Monday, or is paid at the same minute of an office hour."""
+    day = np.clip(block.at // DAY, 0, calendar.days - 1)
+    wait = np.maximum(7 - calendar.weekday[day].astype(np.int32), 0)
+    weekend = calendar.weekday[day] >= 5
+    firm = population.is_company[block.client]
+    patient = rng.random(len(block)) < np.where(firm, 0.94, 0.25)
+    hour = block.at % DAY // 3_600
+    closed = firm & ((hour < 7) | (hour > 18)) & (rng.random(len(block)) < 0.9)
+    shift = np.where(closed, (8 + hour % 10 - hour) * 3_600, 0)
+    return replace(block, at=block.at + np.where(weekend & patient, wait, 0) * DAY + shift)
 
 
 def _within_plan(block: Payments, plan: Plan, directory: Directory) -> Payments:

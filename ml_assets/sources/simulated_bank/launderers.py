@@ -32,9 +32,9 @@ _WEIGHTS = {
 }  # fmt: skip
 _PREFERENCE = {"retired": 0.6, "student": 1.2, "self_employed": 1.3, "business_owner": 1.4, "company": 1.2,
                "import_export_firm": 1.3, "money_service": 1.5, "salaried": 0.9}  # fmt: skip
-LEAST_ORDINARY_ROWS = 50
+LEAST_ORDINARY_ROWS_PER_YEAR = 50
 """Ordinary payments a client needs before it is drawn: fewer could not outnumber the illicit ones."""
-GREATEST_ILLICIT_SHARE = 0.22
+GREATEST_ILLICIT_SHARE = 0.34
 """Illicit payments planned per ordinary one, at most; what partners add stays far under a half."""
 _LEAST_DAYS = 21
 _CYCLE_SHARE = 0.06
@@ -123,8 +123,12 @@ def plan_launderers(
     """
     days = config.days
     weights = population.rates(_PREFERENCE, 1.0)
-    usable = (ordinary_rows >= LEAST_ORDINARY_ROWS) & (population.onboard_day < days * 0.6)
-    client = choose(rng, np.where(usable, weights, 0.0), max(1, round(config.launderer_ratio * len(population))))
+    usable = ordinary_rows >= min(LEAST_ORDINARY_ROWS_PER_YEAR * days / 364.0, LEAST_ORDINARY_ROWS_PER_YEAR)
+    usable &= population.onboard_day < days * 0.6
+    if not usable.any():
+        msg = f"No client has enough ordinary payments in {days} days to hide laundering in. Raise clients or days."
+        raise ValueError(msg)
+    client = choose(rng, np.where(usable, weights, 0.0), round(config.launderer_ratio * len(population)))
     total = len(client)
     strength = rng.uniform(0.2, 1.0, total)
     # the weak stay undetected a little more often
@@ -146,9 +150,11 @@ def plan_launderers(
     method = _assign_methods(rng, population, client, network)
 
     first = np.searchsorted(network, network)
-    networks = int(network.max()) + 1
+    networks = int(network.max(initial=-1)) + 1
     is_late = (rng.random(networks) < _LATE_SHARE)[network]
-    delay = np.where(rng.random(networks) < 0.5, rng.uniform(14, 30, networks), rng.uniform(28, 62, networks))[network]
+    # the bold are found sooner: two weeks at best, nine or so at worst
+    caution = 1.25 - strength[first]
+    delay = 14.0 + 46.0 * caution * rng.beta(2.0, 2.0, networks)[network]
     delay = np.where(is_late, rng.uniform(75, 150, networks)[network], delay)
     length = (_LEAST_DAYS + 160 * rng.random(networks) ** 1.3)[network]
     length = np.where(is_late, np.minimum(length, 60.0), length)
@@ -159,7 +165,7 @@ def plan_launderers(
     # who became a client late was found late as well
     report = np.maximum(np.rint(reference), np.minimum(start + 14, days - 1)).astype(np.int64)
 
-    last = np.append(network[1:] != network[:-1], True)
+    last = np.append(network[1:] != network[:-1], [True])[:total]
     following = np.where(last, first, np.arange(total) + 1)
     partner = np.where(following == np.arange(total), -1, following)
 
@@ -167,9 +173,9 @@ def plan_launderers(
     np.minimum.at(least, network, ordinary_rows[client].astype(np.int64))
     room = least[network] * GREATEST_ILLICIT_SHARE
     pace = np.clip((end - start) / 90.0, 0.5, 1.3)
-    rows = np.clip(least[network] * (0.03 + 0.12 * strength) * pace, 4, np.minimum(room, 160)).astype(np.int64)
-    volume = monthly_inflow[client] * (0.15 + 0.85 * strength) * rng.uniform(0.5, 1.2, total)
-    volume = np.maximum(volume * (end - start) / MONTH_DAYS, 2_500.0)
+    rows = np.clip(least[network] * (0.08 + 0.30 * strength) * pace, 4, np.minimum(room, 220)).astype(np.int64)
+    volume = monthly_inflow[client] * (0.4 + 2.8 * strength) * rng.uniform(0.6, 1.4, total)
+    volume = np.maximum(volume * (end - start) / MONTH_DAYS, 6_000.0)
     shuffle = rng.permutation(total)
     back = np.argsort(shuffle, kind="stable")
     plan = Plan(client, method, strength, start, end, np.where(undetected, -1, report), network, partner, rows, volume)

@@ -84,7 +84,10 @@ def payments(
 
 
 def join(blocks: list[Payments]) -> Payments:
-    """All payments of ``blocks``, in the order given. At least one block."""
+    """All payments of ``blocks``, in the order given; no blocks give no payments."""
+    if not blocks:
+        nobody = np.empty(0, dtype=np.int32)
+        return payments(nobody, nobody, nobody, nobody, False)
     return Payments(**{f.name: np.concatenate([getattr(b, f.name) for b in blocks]) for f in fields(Payments)})
 
 

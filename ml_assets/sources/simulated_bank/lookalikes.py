@@ -20,13 +20,13 @@ from ml_assets.sources.simulated_bank.vocabulary import Array, code
 EPISODES = {
     # name: share of private clients, share of firms
     "house_seller": (0.014, 0.0),
-    "collector": (0.030, 0.010),
+    "collector": (0.022, 0.010),
     "returner": (0.018, 0.015),
     "family_loan": (0.045, 0.020),
     "cash_saver": (0.030, 0.030),
     "term_saver": (0.035, 0.020),
-    "pass_through": (0.045, 0.060),
-    "big_order": (0.0, 0.12),
+    "pass_through": (0.032, 0.045),
+    "big_order": (0.0, 0.09),
     "bill_batcher": (0.030, 0.050),
     "mover_abroad": (0.015, 0.0),
 }
@@ -143,10 +143,9 @@ def ways_of_life(
     stream("marketplace_seller", "trader_abroad", 0.7, 0.25, False, country="world")
     stream("marketplace_seller", "carrier", 3.0, 0.08, False, CARD, slots=3)
     # in and out of exchanges, often within days
-    for pool, rate, share in (("crypto", 1.3, 0.5), ("crypto_abroad", 0.7, 0.3)):
-        where = "home" if pool == "crypto" else "world"
-        stream("crypto_investor", pool, rate, share, False, rhythm="private", slots=2, sigma=1.1, country=where)
-        stream("crypto_investor", pool, rate * 0.6, share, True, rhythm="private", slots=2, sigma=1.2, country=where)
+    for pool, place, rate, share in (("crypto", "home", 1.3, 0.5), ("crypto_abroad", "world", 0.7, 0.3)):
+        stream("crypto_investor", pool, rate, share, False, rhythm="private", slots=2, sigma=1.1, country=place)
+        stream("crypto_investor", pool, rate * 0.6, share, True, rhythm="private", slots=2, sigma=1.2, country=place)
     # gambling out of income, wins at times
     stream("casino_player", "casino", 4.0, 0.35, False, CARD, "leisure", sigma=0.9, slots=2)
     stream("casino_player", "casino", 0.6, 0.2, True, TRANSFER, "leisure", sigma=1.0, slots=2)
@@ -211,35 +210,77 @@ def episodes(rng: np.random.Generator, population: Population, directory: Direct
         """Seconds at some hour of the day or up to ``spread`` days later."""
         return ((day + rng.random(len(day)) * spread) * DAY).astype(np.int64)
 
-    def pay(who: Array, pool: str, at: Array, amount: Array, is_inbound: bool, channel: int | Array = AUTO,
-            step: float | Array = 0.0, country: Array | None = None) -> None:  # fmt: skip
+    def pay(
+        who: Array,
+        pool: str,
+        at: Array,
+        amount: Array,
+        is_inbound: bool,
+        channel: int | Array = AUTO,
+        step: float | Array = 0.0,
+        country: Array | None = None,
+    ) -> None:
         party = directory.pick(rng, pool, geography[who] if country is None else country)
         blocks.append(payments(who, party, at, amount, is_inbound, channel, AUTO, step))
 
     who = drawn.who("house_seller")  # price in through the notary, into the next home soon after
     price = np.clip(income[who] * rng.uniform(3, 9, len(who)), 90_000, 900_000)
     pay(who, "lawyer", moment(drawn.day[who]), price, True, TRANSFER, 500.0)
-    pay(who, "lawyer", moment(drawn.day[who] + rng.integers(1, 25, len(who))), price * rng.uniform(0.5, 1.0, len(who)),
-        False, np.where(rng.random(len(who)) < 0.3, DRAFT, TRANSFER), 1_000.0)  # fmt: skip
+    pay(
+        who,
+        "lawyer",
+        moment(drawn.day[who] + rng.integers(1, 25, len(who))),
+        price * rng.uniform(0.5, 1.0, len(who)),
+        False,
+        np.where(rng.random(len(who)) < 0.3, DRAFT, TRANSFER),
+        1_000.0,
+    )
     pay(who, "lender", moment(drawn.day[who] + 3), price * rng.uniform(0.05, 0.3, len(who)), False, TRANSFER)
 
     who = drawn.who("collector")  # shares of a trip, a wedding, a club: many small in, few large out
     leg = _repeat(rng, who, 8, 32)
     share = np.clip(income[who] / 12 * rng.uniform(0.06, 0.4, len(who)), 30, 2_500)
-    pay(who[leg], "person", moment(drawn.day[who][leg], 21.0), share[leg] * rng.choice([1.0, 1.0, 1.0, 2.0, 0.5], len(leg)),
-        True, np.where(rng.random(len(leg)) < 0.12, CASH, TRANSFER), 10.0)  # fmt: skip
+    pay(
+        who[leg],
+        "person",
+        moment(drawn.day[who][leg], 21.0),
+        share[leg] * rng.choice([1.0, 1.0, 1.0, 2.0, 0.5], len(leg)),
+        True,
+        np.where(rng.random(len(leg)) < 0.12, CASH, TRANSFER),
+        10.0,
+    )
     total = np.bincount(leg, minlength=len(who)) * share
     out = _repeat(rng, who, 1, 3)
-    pay(who[out], "hotel", moment(drawn.day[who][out] + 14, 14.0), (total * 0.9 / np.bincount(out, minlength=len(who)))[out],
-        False, TRANSFER)  # fmt: skip
+    pay(
+        who[out],
+        "hotel",
+        moment(drawn.day[who][out] + 14, 14.0),
+        (total * 0.9 / np.bincount(out, minlength=len(who)))[out],
+        False,
+        TRANSFER,
+    )
 
     who = drawn.who("returner")  # back from a long stay: arrears are settled, savings come along
     leg = _repeat(rng, who, 6, 16)
-    pay(who[leg], "shop", moment(drawn.day[who][leg], 12.0), (income[who] / 12 * 0.12)[leg] *
-        np.exp(0.8 * rng.standard_normal(len(leg))), False, CARD)  # fmt: skip
+    pay(
+        who[leg],
+        "shop",
+        moment(drawn.day[who][leg], 12.0),
+        (income[who] / 12 * 0.12)[leg] * np.exp(0.8 * rng.standard_normal(len(leg))),
+        False,
+        CARD,
+    )
     leg = _repeat(rng, who, 1, 4)
-    pay(who[leg], "person_abroad", moment(drawn.day[who][leg], 14.0), (income[who] / 12 * 1.1)[leg] *
-        np.exp(0.8 * rng.standard_normal(len(leg))), True, AUTO, 50.0, population.origin[who[leg]])  # fmt: skip
+    pay(
+        who[leg],
+        "person_abroad",
+        moment(drawn.day[who][leg], 14.0),
+        (income[who] / 12 * 1.1)[leg] * np.exp(0.8 * rng.standard_normal(len(leg))),
+        True,
+        AUTO,
+        50.0,
+        population.origin[who[leg]],
+    )
 
     who = drawn.who("family_loan")  # lent and paid back in round sums, at times through a third relative
     leg = _repeat(rng, who, 1, 3)
@@ -262,8 +303,15 @@ def episodes(rng: np.random.Generator, population: Population, directory: Direct
     pay(who[leg], "branch", moment(drawn.day[who][leg], 35.0), amount, True, CASH, 50.0)
     out = _repeat(rng, who, 0, 2)
     pool_amount = np.bincount(leg, amount, len(who))
-    pay(who[out], "garage", moment(drawn.day[who][out] + 10, 30.0), 0.6 * pool_amount[out], False,
-        np.where(rng.random(len(out)) < 0.4, DRAFT, TRANSFER), 100.0)  # fmt: skip
+    pay(
+        who[out],
+        "garage",
+        moment(drawn.day[who][out] + 10, 30.0),
+        0.6 * pool_amount[out],
+        False,
+        np.where(rng.random(len(out)) < 0.4, DRAFT, TRANSFER),
+        100.0,
+    )
 
     who = drawn.who("term_saver")  # a deposit product and back, with a little interest
     house = directory.pick(rng, "broker", geography[who])
@@ -295,10 +343,21 @@ def episodes(rng: np.random.Generator, population: Population, directory: Direct
     out = _repeat(rng, who, 4, 14)
     total = np.bincount(leg, amount, len(who)) * 0.85 / np.bincount(out, minlength=len(who))
     world = draw_country(rng, "trade", len(out))
-    party = np.where(rng.random(len(out)) < 0.4, directory.pick(rng, "trader_abroad", world),
-                     directory.pick(rng, "supplier", geography[who[out]]))  # fmt: skip
-    blocks.append(payments(who[out], party, moment(drawn.day[who][out] + 2, 40.0),
-                           total[out] * np.exp(0.6 * rng.standard_normal(len(out))), False, AUTO))  # fmt: skip
+    party = np.where(
+        rng.random(len(out)) < 0.4,
+        directory.pick(rng, "trader_abroad", world),
+        directory.pick(rng, "supplier", geography[who[out]]),
+    )
+    blocks.append(
+        payments(
+            who[out],
+            party,
+            moment(drawn.day[who][out] + 2, 40.0),
+            total[out] * np.exp(0.6 * rng.standard_normal(len(out))),
+            False,
+            AUTO,
+        )
+    )
 
     who = drawn.who("bill_batcher")  # an evening with the pile of bills, some times
     sitting = _repeat(rng, who, 2, 5)
@@ -306,8 +365,13 @@ def episodes(rng: np.random.Generator, population: Population, directory: Direct
     leg = np.repeat(np.arange(len(sitting)), rng.integers(4, 10, len(sitting)))
     gap = np.arange(len(leg)) - np.searchsorted(leg, leg)
     owner = who[sitting[leg]]
-    pay(owner, "adviser", start[leg] + gap * rng.integers(8, 45, len(leg)), income[owner] / 12 * 0.05 *
-        np.exp(0.7 * rng.standard_normal(len(leg))), False)  # fmt: skip
+    pay(
+        owner,
+        "adviser",
+        start[leg] + gap * rng.integers(8, 45, len(leg)),
+        income[owner] / 12 * 0.05 * np.exp(0.7 * rng.standard_normal(len(leg))),
+        False,
+    )
 
     who = drawn.who("mover_abroad")  # savings follow from the former home: wires in, home and car bought
     leg = _repeat(rng, who, 2, 6)
@@ -324,6 +388,13 @@ def episodes(rng: np.random.Generator, population: Population, directory: Direct
     )
     out = _repeat(rng, who, 1, 3)
     total = np.bincount(leg, amount, len(who)) * 0.7 / np.maximum(np.bincount(out, minlength=len(who)), 1)
-    pay(who[out], "realty", moment(drawn.day[who][out] + 4, 30.0), total[out], False,
-        np.where(rng.random(len(out)) < 0.25, DRAFT, TRANSFER), 100.0)  # fmt: skip
+    pay(
+        who[out],
+        "realty",
+        moment(drawn.day[who][out] + 4, 30.0),
+        total[out],
+        False,
+        np.where(rng.random(len(out)) < 0.25, DRAFT, TRANSFER),
+        100.0,
+    )
     return blocks

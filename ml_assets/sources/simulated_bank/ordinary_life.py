@@ -299,9 +299,9 @@ _SELLS_BY_CARD = {"retail": 0.6, "restaurant": 0.5, "hospitality": 0.6, "healthc
 _SELLS_FOR_CASH = {"retail": 0.18, "restaurant": 0.30, "hospitality": 0.12, "automotive": 0.10, "jewellery": 0.12,
                    "agriculture": 0.12, "transport": 0.14, "construction": 0.04, "casino": 0.3, "charity": 0.12,
                    "msb": 0.30}  # fmt: skip
-_SELLS_ABROAD = {"import_export": 0.45, "manufacturing": 0.22, "textiles": 0.25, "electronics": 0.28, "technology": 0.15,
-                 "logistics": 0.2, "agriculture": 0.08, "jewellery": 0.1, "consulting": 0.08, "automotive": 0.08,
-                 "investment": 0.15, "crypto_exchange": 0.3, "msb": 0.15}  # fmt: skip
+_SELLS_ABROAD = {"import_export": 0.45, "manufacturing": 0.22, "textiles": 0.25, "electronics": 0.28,
+                 "technology": 0.15, "logistics": 0.2, "agriculture": 0.08, "jewellery": 0.1, "consulting": 0.08,
+                 "automotive": 0.08, "investment": 0.15, "crypto_exchange": 0.3, "msb": 0.15}  # fmt: skip
 _BUYS_ABROAD = {"import_export": 0.5, "manufacturing": 0.2, "textiles": 0.35, "electronics": 0.4, "retail": 0.08,
                 "automotive": 0.15, "jewellery": 0.2, "technology": 0.1, "logistics": 0.1}  # fmt: skip
 
@@ -382,7 +382,7 @@ def business(
         blocks.append(payments(firms[owner], party[owner], at, np.maximum(amount, 20.0), True, channel, 0, step))
 
     # small costs and the owner's drawings
-    for pool, channel, per_month, median in (
+    for pool, channel, every_month, median in (
         ("shop", CARD, 1.2, 70.0),
         ("eatery", CARD, 0.5, 60.0),
         ("platform", ONLINE, 0.7, 110.0),
@@ -395,10 +395,10 @@ def business(
         ("broker", TRANSFER, 0.04, 6_000.0),
         ("lender", TRANSFER, 0.03, 15_000.0),
     ):
-        owner, at = calendar.scatter(rng, per_month * population.activity[firms], first_day, "office")
+        owner, at = calendar.scatter(rng, every_month * population.activity[firms], first_day, "office")
         party = directory.pick(rng, pool, geography[owner], 2.0)
         scale = (revenue[owner] / 250_000.0) ** 0.45
         amount = median * scale * np.exp(0.8 * rng.standard_normal(len(owner)))
-        step = 10.0 if channel in (ATM, CASH) else 0.0
-        blocks.append(payments(firms[owner], party, at, np.maximum(amount, 10.0), False, channel, AUTO, step))
+        notes = 10.0 if channel in (ATM, CASH) else 0.0
+        blocks.append(payments(firms[owner], party, at, np.maximum(amount, 10.0), False, channel, AUTO, notes))
     return blocks

@@ -40,7 +40,8 @@ SCHEME_INDICATORS: dict[str, tuple[Indicator, ...]] = {
         Indicator(
             "foreign money services pay in",
             Pattern(
-                Leg((1, 3), ("msb_abroad",), corridor=True, spread_days=4.0), Leg((1, 2), ("person", "lawyer", "garage"))
+                Leg((1, 3), ("msb_abroad",), corridor=True, spread_days=4.0),
+                Leg((1, 2), ("person", "lawyer", "garage")),
             ),
         ),
         Indicator(
@@ -51,17 +52,23 @@ SCHEME_INDICATORS: dict[str, tuple[Indicator, ...]] = {
                 lag_days=(0.2, 3.0),
             ),
         ),
-        Indicator("casino", Pattern(Leg((2, 5), ("casino",), "card", spread_days=6.0), None, is_first_inbound=False), 0.7),
+        Indicator(
+            "casino", Pattern(Leg((2, 5), ("casino",), "card", spread_days=6.0), None, is_first_inbound=False), 0.7
+        ),
         Indicator(
             "first-seen depositors",
-            Pattern(Leg((4, 8), ("person",), spread_days=6.0, fresh=True), Leg((1, 2), ("person", "realty"), "transfer")),
+            Pattern(
+                Leg((4, 8), ("person",), spread_days=6.0, fresh=True), Leg((1, 2), ("person", "realty"), "transfer")
+            ),
         ),
         Indicator(
             "deposit product and back",
             Pattern(
                 Leg((1, 1), ("broker",), "transfer", spread_days=0.5, sums="round"),
                 Leg((1, 1), ("broker",), "transfer", spread_days=1.0),
-                is_first_inbound=False, lag_days=(8.0, 30.0), keep=(0.97, 1.0),
+                is_first_inbound=False,
+                lag_days=(8.0, 30.0),
+                keep=(0.97, 1.0),
             ),
             0.6,
         ),
@@ -72,7 +79,8 @@ SCHEME_INDICATORS: dict[str, tuple[Indicator, ...]] = {
             Pattern(
                 Leg((1, 2), ("trader_abroad", "shell"), "wire", spread_days=3.0, currency="USD"),
                 Leg((1, 3), ("trader_abroad", "shell"), "wire", spread_days=3.0, currency="USD"),
-                lag_days=(0.5, 5.0), keep=(0.955, 0.99),
+                lag_days=(0.5, 5.0),
+                keep=(0.955, 0.99),
             ),
             1.5,
         ),
@@ -120,7 +128,8 @@ SCHEME_INDICATORS: dict[str, tuple[Indicator, ...]] = {
             Pattern(
                 Leg((3, 6), ("person", "person_abroad"), spread_days=4.0, fresh=True),
                 Leg((3, 6), ("person", "person_abroad"), spread_days=4.0, fresh=True),
-                lag_days=(0.1, 1.5), keep=(0.93, 0.99),
+                lag_days=(0.1, 1.5),
+                keep=(0.93, 0.99),
             ),
             1.2,
         ),
@@ -143,8 +152,8 @@ SCHEME_INDICATORS: dict[str, tuple[Indicator, ...]] = {
             0.6,
         ),
     ),
-}  # fmt: skip
-_MORE_MONEY = {"underground_banking": 1.5, "trade_based": 0.8, "msb_professional": 1.4}
+}
+_MORE_MONEY = {"underground_banking": 2.2, "trade_based": 0.9, "msb_professional": 1.8}
 
 
 def plant_schemes(rng: np.random.Generator, world: World, plan: Plan) -> list[Payments]:
@@ -161,9 +170,14 @@ def plant_schemes(rng: np.random.Generator, world: World, plan: Plan) -> list[Pa
             use = np.flatnonzero(shown[:, position])
             part = share[use, position]
             block = play(
-                rng, world, plan, who[use], indicator.pattern, plan.rows[who[use]] * part,
+                rng,
+                world,
+                plan,
+                who[use],
+                indicator.pattern,
+                plan.rows[who[use]] * part,
                 plan.volume[who[use]] * part * _MORE_MONEY[scheme],
-            )  # fmt: skip
+            )
             if block is not None:
                 blocks.append(block)
     return blocks

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ml_assets.sources.simulated_bank.launderers import Plan
-from ml_assets.sources.simulated_bank.ledger import AUTO, DAY, Payments, join, payments
+from ml_assets.sources.simulated_bank.ledger import AUTO, DAY, Payments, payments
 from ml_assets.sources.simulated_bank.patterns import Leg, Pattern, World, parties_for, play, rounds_of, waking
 from ml_assets.sources.simulated_bank.vocabulary import Array
 
@@ -24,13 +24,19 @@ PATTERNS: dict[str, Pattern] = {
     "smurfing": Pattern(
         Leg((5, 10), ("person", "branch"), "cash", 8.0, fresh=True), Leg((1, 2), _STRANGERS, spread_days=1.0)
     ),
-    "fan_in": Pattern(Leg((6, 12), _STRANGERS, spread_days=7.0, fresh=True), Leg((1, 1), ("supplier", "person_abroad"))),
-    "fan_out": Pattern(Leg((1, 2), ("supplier", "person_abroad")), Leg((6, 12), _STRANGERS, spread_days=4.0, fresh=True)),
+    "fan_in": Pattern(
+        Leg((6, 12), _STRANGERS, spread_days=7.0, fresh=True), Leg((1, 1), ("supplier", "person_abroad"))
+    ),
+    "fan_out": Pattern(
+        Leg((1, 2), ("supplier", "person_abroad")), Leg((6, 12), _STRANGERS, spread_days=4.0, fresh=True)
+    ),
     "gather_scatter": Pattern(
         Leg((4, 8), _STRANGERS, spread_days=6.0, fresh=True), Leg((4, 8), _STRANGERS, spread_days=4.0, fresh=True)
     ),
     "rapid_fund_through": Pattern(
-        Leg((1, 2), _STRANGERS, spread_days=0.2), Leg((1, 2), _STRANGERS, spread_days=0.3), lag_days=(0.05, 1.6),
+        Leg((1, 2), _STRANGERS, spread_days=0.2),
+        Leg((1, 2), _STRANGERS, spread_days=0.3),
+        lag_days=(0.05, 1.6),
         keep=(0.9, 0.99),
     ),
     "funnel_account": Pattern(
@@ -40,16 +46,19 @@ PATTERNS: dict[str, Pattern] = {
     "round_amounts": Pattern(
         Leg((1, 3), _STRANGERS, sums="round"), Leg((1, 3), ("supplier", "person"), sums="round"), lag_days=(0.5, 6.0)
     ),
-    "burst": Pattern(Leg((1, 2), _STRANGERS, spread_days=1.0), Leg((4, 8), _STRANGERS, spread_days=0.0), lag_days=(0.1, 3.0)),
+    "burst": Pattern(
+        Leg((1, 2), _STRANGERS, spread_days=1.0), Leg((4, 8), _STRANGERS, spread_days=0.0), lag_days=(0.1, 3.0)
+    ),
     "dormant_then_active": Pattern(
         Leg((1, 3), _STRANGERS, spread_days=2.0), Leg((1, 3), _STRANGERS, spread_days=2.0), lag_days=(0.1, 2.0)
     ),
     "mirror_transactions": Pattern(
         Leg((1, 1), ("supplier", "broker", "person"), sums="equal", spread_days=0.1),
         Leg((1, 1), ("trader_abroad", "broker_abroad", "person"), sums="equal", spread_days=0.1),
-        lag_days=(0.01, 0.4), keep=(1.0, 1.0),
+        lag_days=(0.01, 0.4),
+        keep=(1.0, 1.0),
     ),
-}  # fmt: skip
+}
 _MORE_MONEY = {"structuring": 1.6, "dormant_then_active": 1.2}
 
 
@@ -67,7 +76,7 @@ def cycles(rng: np.random.Generator, world: World, plan: Plan) -> list[Payments]
     """Rings: money runs through all members and comes back smaller, at times through an outsider between two."""
     who = plan.who("cycle")
     blocks: list[Payments] = []
-    members = np.bincount(plan.network[who], minlength=int(plan.network.max()) + 1) if len(who) else np.zeros(1, int)
+    members = np.bincount(plan.network[who])
     for size in np.unique(members[members > 0]):
         rings = np.flatnonzero(members == size)
         mine = who[np.isin(plan.network[who], rings)]
@@ -97,10 +106,32 @@ def cycles(rng: np.random.Generator, world: World, plan: Plan) -> list[Payments]
             outside = np.flatnonzero(~direct)
             between = parties_for(rng, world, plan.client[payer[outside]], Leg((1, 1), ("person", "adviser")))
             later = at[outside] + (hop_days[outside] * 0.3 * DAY).astype(np.int64)
-            blocks.append(payments(plan.client[payer[outside]], between, at[outside], amount[outside], False, AUTO, AUTO,
-                                   10.0, payer[outside]))  # fmt: skip
-            blocks.append(payments(plan.client[payee[outside]], between, later, amount[outside] * 0.985, True, AUTO, AUTO,
-                                   10.0, payee[outside]))  # fmt: skip
+            blocks.append(
+                payments(
+                    plan.client[payer[outside]],
+                    between,
+                    at[outside],
+                    amount[outside],
+                    False,
+                    AUTO,
+                    AUTO,
+                    10.0,
+                    payer[outside],
+                )
+            )
+            blocks.append(
+                payments(
+                    plan.client[payee[outside]],
+                    between,
+                    later,
+                    amount[outside] * 0.985,
+                    True,
+                    AUTO,
+                    AUTO,
+                    10.0,
+                    payee[outside],
+                )
+            )
     return blocks
 
 
@@ -109,8 +140,8 @@ def scatter_gather(rng: np.random.Generator, world: World, plan: Plan) -> list[P
     who = plan.who("scatter_gather")
     if not len(who):
         return []
-    width = 5
-    rounds = np.maximum(1, plan.rows[who] // (2 * width))
+    width = 4
+    rounds = np.maximum(2, plan.rows[who] // (2 * width))
     case, opens, stretch = rounds_of(rng, plan, who, rounds, 9.0)
     total = np.repeat(plan.volume[who] / rounds, rounds) * np.exp(0.35 * rng.standard_normal(len(case)))
     turn = np.repeat(np.arange(len(case)), rng.integers(3, width + 1, len(case)))
@@ -140,4 +171,4 @@ def plant_typologies(rng: np.random.Generator, world: World, plan: Plan) -> list
         block = play(rng, world, plan, who, pattern, plan.rows[who], plan.volume[who] * _MORE_MONEY.get(name, 1.0))
         if block is not None:
             blocks.append(block)
-    return [join(blocks)] * bool(blocks) + cycles(rng, world, plan) + scatter_gather(rng, world, plan)
+    return blocks + cycles(rng, world, plan) + scatter_gather(rng, world, plan)
