@@ -93,9 +93,8 @@ def _run_locked(reports: Path) -> None:
     import dagster as dg
 
     with console.status("loading definitions ..."):
-        from orchestration.summary import write_summary
-
         from orchestration.main_job import StageFailedError, run_main_job
+        from orchestration.summary import write_summary
     with dg.DagsterInstance.get() as instance:
         try:
             seconds = run_main_job(instance, _Terminal())

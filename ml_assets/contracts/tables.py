@@ -69,8 +69,8 @@ SPLIT_PLAN = TableContract(
 )
 
 
-def out_of_sample_table(name: str, score: str, with_fold: bool) -> TableContract:
-    """Contract of ``models.oof_<name>``: scores by models that did not see the row."""
+def out_of_sample_table(name: str, score: str, is_tier1: bool) -> TableContract:
+    """Contract of ``models.oof_<name>``: scores by models that did not see the row; tier 2 keeps no fold and half."""
     columns = [
         CLIENT,
         AS_OF,
@@ -78,17 +78,16 @@ def out_of_sample_table(name: str, score: str, with_fold: bool) -> TableContract
             "split", "text", "train: out-of-fold by client; validation: final model.", allowed=("train", "validation")
         ),
     ]
-    if with_fold:
+    if is_tier1:
         columns.append(
             Column("fold", "integer", "Fold that held the client out.", "count", null_rule="validation week", minimum=0)
         )
+    halves = {"supervised_score": "XGBoost half.", score: "Blend of both halves."}
+    if is_tier1:
+        halves = {"unsupervised_score": "Isolation Forest half."} | halves
     columns += [
         Column(c, "number", text, "score", null_rule="half not available", minimum=0, maximum=100)
-        for c, text in (
-            ("supervised_score", "XGBoost half."),
-            ("unsupervised_score", "Unsupervised or template half."),
-            (score, "Blend of both halves."),
-        )
+        for c, text in halves.items()
     ]
     return TableContract(
         "models",

@@ -66,7 +66,12 @@ def delivery(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
 def raw_tables(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
     """Load new deliveries; a changed file reloads everything."""
     with warehouse.connect() as con:
-        report = ingest(con, SETTINGS.landing, default_currency=CONFIG.source.base_currency)
+        report = ingest(
+            con,
+            SETTINGS.landing,
+            default_currency=CONFIG.source.base_currency,
+            default_delay_days=CONFIG.source.reporting_delay_days,
+        )
         deliveries = markdown_table(con.sql("from raw.deliveries").pl())
         for name in ENTITIES + BOOKKEEPING:
             found = con.execute(f"select count(*) from raw.{name}").fetchone()

@@ -9,7 +9,7 @@ import polars as pl
 
 from ml_assets.contracts import TableContract
 from ml_assets.explain.decomposition import CONTRIBUTIONS_CONTRACT, pillar_contributions
-from ml_assets.explain.reasons import REASONS_CONTRACT, Explained, alert_reasons, normals
+from ml_assets.explain.reasons import REASONS_CONTRACT, explain_alerts
 from ml_assets.models.aggregation import SCORES_CONTRACT
 from ml_assets.models.names import PILLARS, SCHEME_PILLAR
 from ml_assets.models.pipeline import add_scheme_score, score_clients, tier2_inputs, widen
@@ -23,6 +23,9 @@ from orchestration.defs.reading import SPINE_KEY, read_weeks
 from orchestration.defs.resources import CONFIG, SETTINGS, Warehouse
 from orchestration.defs.training import CONTRACTS, FEATURE_HASH, feature_keys
 from orchestration.defs.warehouse import RETRY
+
+WEEKS_AT_ONCE = 8
+"""Weeks explained together: all features of all clients of more weeks would not fit a small machine at bank size."""
 
 METRICS_KEY = dg.AssetKey(["models", "metrics"])
 WEEKLY: dict[str, Any] = {
@@ -199,46 +202,40 @@ def contributions(context: dg.AssetExecutionContext, warehouse: Warehouse) -> It
 def reasons(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
     """The strongest reasons of every alert, with the client's own normal and its peers' normal."""
     weeks, bundle = weeks_of(context), _champion()
-    keys = ["client_id", "as_of_date"]
+    parts = [_explain(warehouse, bundle, weeks[at : at + WEEKS_AT_ONCE]) for at in range(0, len(weeks), WEEKS_AT_ONCE)]
+    yield from _finish(warehouse, REASONS_CONTRACT, pl.concat(parts), weeks, bundle.model_id, None)
+
+
+def _explain(warehouse: Warehouse, bundle: ModelBundle, weeks: list[date]) -> pl.DataFrame:
     alerts = (
         read_weeks(warehouse, SCORES_CONTRACT.address, weeks, "client_id, as_of_date, is_alert")
         .filter("is_alert")
-        .select(keys)
+        .select("client_id", "as_of_date")
     )
     groups = read_weeks(
         warehouse, "intermediate.int_client_weeks", weeks, "client_id, as_of_date, industry, size_bucket"
     )
-    explained: dict[str, Explained] = {}
-    for pillar in PILLARS:
-        features = _alert_features(warehouse, CONTRACTS[pillar].address, alerts, weeks)
-        own, peers = normals(features, alerts, groups, CONFIG.features.peer_minimum_clients)
-        columns = {c.name: c for c in CONTRACTS[pillar].columns}
-        explained[pillar] = Explained(features.join(alerts, on=keys, how="semi").sort(keys), columns, own, peers)
-    indicators = read_weeks(warehouse, CONTRACTS[SCHEME_PILLAR].address, weeks)
-    design, _ = tier2_inputs(_pillar_scores(warehouse, weeks), indicators, bundle.config.models)
-    own, peers = normals(design, alerts, groups, CONFIG.features.peer_minimum_clients)
-    explained[SCHEME_PILLAR] = Explained(
-        design.join(alerts, on=keys, how="semi").sort(keys),
-        {c.name: c for c in CONTRACTS[SCHEME_PILLAR].columns},
-        own,
-        peers,
+    features = {p: _alert_features(warehouse, c.address, alerts, weeks) for p, c in CONTRACTS.items()}
+    return explain_alerts(
+        bundle,
+        alerts,
+        _all_scores(warehouse, weeks),
+        features,
+        CONTRACTS,
+        groups,
+        CONFIG.features.peer_minimum_clients,
     )
-    parts = read_weeks(warehouse, CONTRIBUTIONS_CONTRACT.address, weeks)
-    models = {**bundle.tier1, SCHEME_PILLAR: bundle.tier2}
-    frame = alert_reasons(alerts, parts, models, explained, CONFIG.models)
-    yield from _finish(warehouse, REASONS_CONTRACT, frame, weeks, bundle.model_id, None)
 
 
 def _alert_features(warehouse: Warehouse, address: str, alerts: pl.DataFrame, weeks: list[date]) -> pl.DataFrame:
-    """Feature rows of the alerts' weeks, and of the alerts' clients in the year before."""
-    clients = alerts["client_id"].unique().to_list()
-    frame = warehouse.read(
-        f"select * from {address} where as_of_date in (select unnest(?::date[])) "
-        "or (client_id in (select unnest(?::varchar[])) and as_of_date < ? and as_of_date >= ?) "
-        "order by client_id, as_of_date",
-        [weeks, clients, weeks[0], weeks[0] - timedelta(days=364)],
+    """Feature rows of all clients in the alerts' weeks, and of the alerts' clients in the year before."""
+    # two plain filters: one query with `or` between them makes DuckDB test every row against both lists
+    earlier = warehouse.read(
+        f"select * from {address} where as_of_date < ? and as_of_date >= ? "
+        "and client_id in (select unnest(?::varchar[])) order by client_id, as_of_date",
+        [weeks[0], weeks[0] - timedelta(days=364), alerts["client_id"].unique().to_list()],
     )
-    return frame
+    return pl.concat([read_weeks(warehouse, address, weeks), earlier])
 
 
 SCORE_ASSETS = [*TIER1_ASSETS, tier2_scheme, client_scores, contributions, reasons]

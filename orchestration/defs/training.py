@@ -185,7 +185,7 @@ def split_plan(warehouse: Warehouse) -> dg.MaterializeResult:
 
 def tier1_model_asset(pillar: str) -> dg.AssetsDefinition:
     """The training asset of one pillar."""
-    contract = out_of_sample_table(pillar, "pillar_score", with_fold=True)
+    contract = out_of_sample_table(pillar, "pillar_score", is_tier1=True)
 
     @dg.asset(
         key=["models", contract.name],
@@ -221,8 +221,8 @@ def _pairs(values: dict[str, Any], key: str, value: str) -> pl.DataFrame:
     return pl.DataFrame({key: list(values), value: list(values.values())}, strict=False)
 
 
-TIER1_OOF = {p: out_of_sample_table(p, "pillar_score", with_fold=True) for p in PILLARS}
-TIER2_OOF = out_of_sample_table("p6_scheme", "scheme_score", with_fold=False)
+TIER1_OOF = {p: out_of_sample_table(p, "pillar_score", is_tier1=True) for p in PILLARS}
+TIER2_OOF = out_of_sample_table("p6_scheme", "scheme_score", is_tier1=False)
 TIER1_MODELS = [tier1_model_asset(pillar) for pillar in PILLARS]
 
 

@@ -36,7 +36,7 @@ final as (
 
     select
         spine.client_id,
-        coalesce(reported.next_str_date < spine.as_of_date + plan.horizon_days, false) as is_str_within_horizon,
+        coalesce(reported.next_str_date < spine.as_of_date + cast(plan.horizon_days as integer), false) as is_str_within_horizon,
         coalesce(reported.has_prior_str, false) as has_prior_str,
         coalesce(weeks.is_label_complete, false) as is_label_complete,
         spine.as_of_date,

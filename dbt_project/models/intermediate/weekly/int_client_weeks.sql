@@ -39,14 +39,15 @@ final as (
         spine.as_of_date,
         firsts.first_txn_date
     from spine
+    -- coalesce and not `is null or`: an OR in an outer join's condition makes DuckDB compare every pair of rows
     left join {{ ref('int_profile_versions') }} as profiles
         on spine.client_id = profiles.client_id
         and profiles.known_from < spine.as_of_date
-        and (profiles.superseded_from is null or profiles.superseded_from >= spine.as_of_date)
+        and coalesce(profiles.superseded_from, date '9999-12-31') >= spine.as_of_date
     left join {{ ref('int_client_first_txns') }} as firsts
         on spine.client_id = firsts.client_id
         and firsts.known_from < spine.as_of_date
-        and (firsts.superseded_from is null or firsts.superseded_from >= spine.as_of_date)
+        and coalesce(firsts.superseded_from, date '9999-12-31') >= spine.as_of_date
 
 )
 
