@@ -488,13 +488,22 @@ def _against(frame: pl.DataFrame, value: str, key: str, config: FeatureConfig) -
             iqr.over(keys).alias(f"{name}_iqr"),
         ]
 
-    n = config.peer_minimum_clients
-    has_narrow = pl.col("narrow_count") >= n
-    iqr = pl.when(has_narrow).then("narrow_iqr").when(pl.col("wide_count") >= n).then("wide_iqr")
-    median = pl.when(has_narrow).then("narrow_median").otherwise("wide_median")
-    score = pl.when(pl.col(key).is_not_null() & (iqr > 0)).then((x - median) / (iqr / 1.349))
-    table = frame.with_columns(*statistics(narrow, "narrow"), *statistics(wide, "wide"))
-    return _float(table.select(score.alias("score"))["score"])
+    table = frame.select(value, key, *statistics(narrow, "narrow"), *statistics(wide, "wide"))
+    has_narrow = table["narrow_count"].to_numpy() >= config.peer_minimum_clients
+    has_wide = table["wide_count"].to_numpy() >= config.peer_minimum_clients
+    median = np.where(has_narrow, _float(table["narrow_median"]), _float(table["wide_median"]))
+    iqr = np.where(has_narrow, _float(table["narrow_iqr"]), _float(table["wide_iqr"]))
+    applies = table[key].is_not_null().to_numpy() & (has_narrow | has_wide)
+    return _only(_zscore(_float(table[value]), median, iqr), applies)
+
+
+def _zscore(values: Floats, median: Floats, iqr: Floats) -> Floats:
+    """Robust z-scores, NaN where the interquartile range is 0.
+
+    In numpy and not in polars on purpose: polars multiplies by the reciprocal where it holds a column as one repeated
+    value, so that the last bit of a quotient would depend on which other rows are computed.
+    """
+    return _share(values - median, iqr / 1.349)
 
 
 def mahalanobis(peers: Floats, clients: Floats) -> tuple[Floats, int]:
@@ -732,14 +741,13 @@ def _beside_peers(
     beside = (
         table.join(groups, on=list(GRAIN), how="left", maintain_order="left")
         .join(normal, on=keys, how="left", maintain_order="left")
-        .select(
-            pl.when(pl.col("volume_iqr") > 0, pl.col("volumes") >= config.peer_minimum_clients)
-            .then((volume - pl.col("volume_median")) / (pl.col("volume_iqr") / 1.349))
-            .alias("turnover"),
-            pl.when(pl.col("cashes") >= config.peer_minimum_clients).then(cash - pl.col("cash_median")).alias("cash"),
-        )
+        .select("volume", "cash_share", "volumes", "volume_median", "volume_iqr", "cashes", "cash_median")
     )
+    score = _zscore(_float(beside["volume"]), _float(beside["volume_median"]), _float(beside["volume_iqr"]))
     return {
-        "p5_peer_turnover_90d_zscore": _float(beside["turnover"]),
-        "p5_cash_over_peers_90d_index": _float(beside["cash"]),
+        "p5_peer_turnover_90d_zscore": _only(score, _float(beside["volumes"]) >= config.peer_minimum_clients),
+        "p5_cash_over_peers_90d_index": _only(
+            _float(beside["cash_share"]) - _float(beside["cash_median"]),
+            _float(beside["cashes"]) >= config.peer_minimum_clients,
+        ),
     }

@@ -1,0 +1,111 @@
+"""Peer groups and normals on hand-made weeks."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import polars as pl
+from polars.testing import assert_frame_equal
+
+from ml_assets.config import FeatureConfig
+from ml_assets.features import peers
+
+D = date(2024, 3, 4)
+CONFIG = FeatureConfig(peer_minimum_clients=5)
+
+
+def profiles(*groups: tuple[str | None, str | None, int], week: date = D) -> pl.DataFrame:
+    rows = [(industry, size) for industry, size, count in groups for _ in range(count)]
+    return pl.DataFrame(
+        [(f"c{i:03d}", week, industry, size) for i, (industry, size) in enumerate(rows)],
+        schema={"client_id": pl.String, "as_of_date": pl.Date, "industry": pl.String, "size_bucket": pl.String},
+        orient="row",
+    )
+
+
+def levels(frame: pl.DataFrame) -> list[tuple[str, str, int]]:
+    return [(r["peer_group"], r["peer_level"], r["peer_count"]) for r in frame.iter_rows(named=True)]
+
+
+def test_group_of_exactly_the_minimum_stands_and_one_less_falls_back() -> None:
+    out = levels(peers.peer_groups(profiles(("retail", "small", 5), ("legal", "small", 4)), CONFIG))
+    assert out[0] == ("retail, small", "industry_size", 5)
+    assert out[5] == ("size small", "size", 9)  # compared with all nine small clients, the retailers included
+
+
+def test_falls_back_to_all_and_keeps_that_however_small() -> None:
+    out = levels(peers.peer_groups(profiles(("retail", "small", 2), ("legal", "large", 1)), CONFIG))
+    assert set(out) == {("all clients", "all", 3)}
+
+
+def test_missing_profile_entries_fall_back() -> None:
+    frame = profiles((None, "small", 5), ("retail", None, 6), (None, None, 1))
+    out = levels(peers.peer_groups(frame, CONFIG))
+    assert set(out[:5]) == {("size small", "size", 5)}
+    assert set(out[5:]) == {("all clients", "all", 12)}
+
+
+def test_groups_of_a_week_need_no_other_week() -> None:
+    last = profiles(("retail", "small", 5))
+    before = profiles(("retail", "small", 3), ("legal", "small", 3), week=D - timedelta(weeks=1))
+    both = peers.peer_groups(pl.concat([before, last]), CONFIG)
+    assert_frame_equal(both.filter(pl.col("as_of_date") == D), peers.peer_groups(last, CONFIG))
+
+
+def test_members_hold_the_whole_level() -> None:
+    frame = profiles(("retail", "small", 5), ("legal", "small", 4))
+    groups = peers.peer_groups(frame, CONFIG)
+    out = peers.members(frame, groups)
+    assert out.filter(pl.col("peer_group") == "retail, small").height == 5
+    assert out.filter(pl.col("peer_group") == "size small").height == 9
+    assert out.filter(pl.col("peer_group") == "all clients").height == 0  # nobody is compared with it
+
+
+def test_normals_by_hand() -> None:
+    frame = profiles(("retail", "small", 5), ("legal", "small", 4))
+    groups = peers.peer_groups(frame, CONFIG)
+    values = frame.select("client_id", "as_of_date").with_columns(
+        pl.Series("x", [1.0, 2.0, 3.0, 4.0, 10.0, None, 100.0, 100.0, 100.0]),
+        pl.Series("is_y", [True, False, False, False, False, True, True, True, True]),
+    )
+    out = peers.normals(values, frame, groups)
+    assert out.columns == peers.NORMALS_CONTRACT.names
+
+    def of(group: str, feature: str) -> tuple[float, float, int]:
+        row = out.filter(pl.col("peer_group") == group, pl.col("feature") == feature).row(0, named=True)
+        return row["peer_median"], row["peer_iqr"], row["peer_value_count"]
+
+    assert of("retail, small", "x") == (3.0, 2.0, 5)
+    # 1 2 3 4 10 100 100 100: median 7; quartiles at 1.75 and 5.25 from the lowest: 2.75 and 100
+    assert of("size small", "x") == (7.0, 97.25, 8)
+    assert of("retail, small", "is_y") == (0.0, 0.0, 5)
+
+
+def test_feature_null_for_everybody_has_a_null_normal() -> None:
+    frame = profiles(("retail", "small", 5))
+    values = frame.select("client_id", "as_of_date").with_columns(pl.lit(None, pl.Float64).alias("x"))
+    out = peers.normals(values, frame, peers.peer_groups(frame, CONFIG)).row(0, named=True)
+    assert out["peer_median"] is None
+    assert out["peer_iqr"] is None
+    assert out["peer_value_count"] == 0
+
+
+def test_normals_do_not_depend_on_row_order_or_other_weeks() -> None:
+    weeks = [profiles(("retail", "small", 6), ("legal", "large", 7), week=D - timedelta(weeks=k)) for k in (1, 0)]
+    frame = pl.concat(weeks)
+    values = frame.select("client_id", "as_of_date").with_columns(
+        (pl.int_range(pl.len()).cast(pl.Float64) * 0.1).sin().alias("x")
+    )
+    groups = peers.peer_groups(frame, CONFIG)
+    out = peers.normals(values, frame, groups)
+    turned = peers.normals(values.reverse(), frame.reverse(), groups.reverse())
+    assert_frame_equal(out, turned, check_exact=True)
+    now = pl.col("as_of_date") == D
+    alone = peers.normals(values.filter(now), frame.filter(now), groups.filter(now))
+    assert_frame_equal(out.filter(now), alone, check_exact=True)
+
+
+def test_no_features_no_normals() -> None:
+    frame = profiles(("retail", "small", 5))
+    out = peers.normals(frame.select("client_id", "as_of_date"), frame, peers.peer_groups(frame, CONFIG))
+    assert out.height == 0
