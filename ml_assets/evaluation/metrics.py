@@ -278,7 +278,12 @@ def measure(
             add(
                 model, "average_precision_gain_of_bcrs", measured[REFERENCE][1] - measured[model][1], "paired by client"
             )
-    frame = pl.DataFrame(out, schema_overrides={"value": pl.Float64, "low": pl.Float64, "high": pl.Float64})
+    # the whole list is read for types: a reason first appears after any number of rows without one
+    frame = pl.DataFrame(
+        out,
+        schema_overrides={"value": pl.Float64, "low": pl.Float64, "high": pl.Float64, "reason": pl.String},
+        infer_schema_length=None,
+    )
     return METRICS_CONTRACT.conform(frame)
 
 
