@@ -152,9 +152,9 @@ def plan_launderers(
     first = np.searchsorted(network, network)
     networks = int(network.max(initial=-1)) + 1
     is_late = (rng.random(networks) < _LATE_SHARE)[network]
-    # the bold are found sooner: two weeks at best, nine or so at worst
+    # the bold are found sooner: after two weeks at best, ten or so at worst
     caution = 1.25 - strength[first]
-    delay = 14.0 + 46.0 * caution * rng.beta(2.0, 2.0, networks)[network]
+    delay = 14.0 + (40.0 + 22.0 * caution) * rng.beta(2.4, 2.0, networks)[network]
     delay = np.where(is_late, rng.uniform(75, 150, networks)[network], delay)
     length = (_LEAST_DAYS + 160 * rng.random(networks) ** 1.3)[network]
     length = np.where(is_late, np.minimum(length, 60.0), length)
@@ -173,8 +173,8 @@ def plan_launderers(
     np.minimum.at(least, network, ordinary_rows[client].astype(np.int64))
     room = least[network] * GREATEST_ILLICIT_SHARE
     pace = np.clip((end - start) / 90.0, 0.5, 1.3)
-    rows = np.clip(least[network] * (0.08 + 0.30 * strength) * pace, 4, np.minimum(room, 220)).astype(np.int64)
-    volume = monthly_inflow[client] * (0.4 + 2.8 * strength) * rng.uniform(0.6, 1.4, total)
+    rows = np.clip(least[network] * (0.07 + 0.28 * strength) * pace, 4, np.minimum(room, 220)).astype(np.int64)
+    volume = monthly_inflow[client] * (0.4 + 2.6 * strength) * rng.uniform(0.6, 1.4, total)
     volume = np.maximum(volume * (end - start) / MONTH_DAYS, 6_000.0)
     shuffle = rng.permutation(total)
     back = np.argsort(shuffle, kind="stable")
