@@ -8,17 +8,21 @@
     nullif(trim({{ column }}), '')
 {%- endmacro %}
 
-{# Trimmed identifier; words that export tools write for "nothing" are missing, or they become one big counterparty. #}
+{#
+  Trimmed identifier; words that export tools write for "nothing" are missing, or they become one big counterparty. No IN
+  list: DuckDB turns a long one into a join, and then computes it even where the column is not read.
+#}
 {% macro clean_id(column) -%}
     case
-        when lower(trim({{ column }})) in ('', 'null', 'nan', 'none', 'n/a', '<na>', 'nat') then null
+        when strlen(trim({{ column }})) > 4 then trim({{ column }})
+        when regexp_full_match(trim({{ column }}), '(?i)(null|nan|none|n/a|<na>|nat)?') then null
         else trim({{ column }})
     end
 {%- endmacro %}
 
-{# Key under which an alias seed is searched. #}
-{% macro alias_key(column) -%}
-    nullif(upper(trim({{ column }})), '')
+{# Key under which cleaned text is searched in an alias seed. #}
+{% macro alias_key(text) -%}
+    upper({{ text }})
 {%- endmacro %}
 
 {#
@@ -28,11 +32,12 @@
 #}
 {% macro parse_timestamp(column) -%}
     case
-        when substr({{ column }}, 5, 1) <> '-' or substr({{ column }}, 8, 1) <> '-' then null
-        when length({{ column }}) <= 16 or right({{ column }}, 1) in ('Z', 'z') then try_cast({{ column }} as timestamp)
-        when contains(substr({{ column }}, 12), '+') or contains(substr({{ column }}, 12), '-')
-            then try_cast({{ column }} as timestamptz) at time zone 'UTC'
-        when regexp_full_match(substr({{ column }}, 12), '[0-9:.,]+') then try_cast({{ column }} as timestamp)
+        when regexp_full_match({{ column }}, '\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}[0-9:.]*Z?)?')
+            then try_cast({{ column }} as timestamp)
+        when regexp_full_match({{ column }}, '\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}[0-9:.]*[+-]\d{2}(:?\d{2})?')
+            then try_cast(
+                regexp_replace({{ column }}, '([+-]\d{2})(\d{2})$', '\1:\2') as timestamptz
+            ) at time zone 'UTC'
     end
 {%- endmacro %}
 

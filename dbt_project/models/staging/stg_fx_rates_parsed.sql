@@ -14,7 +14,7 @@ typed as (
         try_cast({{ clean_text('r.rate_to_base') }} as double) as rate_unrounded,
         try_cast({{ clean_text('r.rate_to_base') }} as decimal(20, 12)) as rate_to_base
     from {{ source('raw', 'fx_rates') }} as r
-    left join {{ ref('currency_aliases') }} as a on {{ alias_key('r.currency') }} = a.alias
+    left join {{ ref('currency_aliases') }} as a on {{ alias_key(clean_text('r.currency')) }} = a.alias
 
 ),
 

@@ -36,7 +36,6 @@ final as (
         _delivery_id
     from transactions
     group by client_id, txn_date, known_date, _delivery_id
-    order by client_id, txn_date, known_date
 
 )
 

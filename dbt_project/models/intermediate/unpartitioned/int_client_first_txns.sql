@@ -1,25 +1,35 @@
 {# Late rows can move a client's first transaction back; each version counts only once it was known. #}
 with
 
-visible as (
+days as (
 
     select
         client_id,
         greatest(txn_date, known_date) as known_from,
-        min(txn_date) as txn_date
+        txn_date
     from {{ ref('int_client_days') }}
-    group by all
+
+),
+
+first_known as (
+
+    select
+        client_id,
+        min(known_from) as known_from
+    from days
+    group by client_id
 
 ),
 
 firsts as (
 
     select
-        client_id,
-        min(known_from) as known_from,
-        arg_min(txn_date, known_from) as first_txn_date
-    from visible
-    group by client_id
+        days.client_id,
+        days.known_from,
+        min(days.txn_date) as first_txn_date
+    from days
+    inner join first_known on days.client_id = first_known.client_id and days.known_from = first_known.known_from
+    group by all
 
 ),
 
@@ -27,12 +37,12 @@ firsts as (
 late as (
 
     select
-        visible.client_id,
-        visible.known_from,
-        visible.txn_date as first_txn_date
-    from visible
-    inner join firsts on visible.client_id = firsts.client_id
-    where visible.txn_date < firsts.first_txn_date
+        days.client_id,
+        days.known_from,
+        min(days.txn_date) as first_txn_date
+    from days
+    inner join firsts on days.client_id = firsts.client_id and days.txn_date < firsts.first_txn_date
+    group by all
 
 ),
 
