@@ -32,6 +32,7 @@ def _environment(profile: str | None = None, source: str | None = None) -> None:
     # children (dbt, Dagster's servers) start in other folders: hand them the absolute path
     os.environ["BCRS_DATA_DIR"] = str(settings.root)
     os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
+    os.environ["BCRS_DAGSTER_EVENTS"] = str(settings.dagster_home / "events")
     # idle threads must not spin: two cores are shared by DuckDB, polars and the fits
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
@@ -113,7 +114,8 @@ def _print_summary(summary: dict, reports: Path) -> None:
     console.print()
     console.print(
         f"[bold]{summary['source']}[/bold]  rows in {summary['rows_in']:,} = kept {summary['rows_kept']:,} "
-        f"+ quarantined {summary['rows_quarantined']:,}   clients {summary['clients']:,}   as-of weeks {summary['weeks']}"
+        f"+ quarantined {summary['rows_quarantined']:,}   clients {summary['clients']:,}   "
+        f"as-of weeks {summary['weeks']}"
     )
     models = Table(title="test weeks, 95 % intervals resampled by client", title_justify="left")
     for heading in ("model", "AUROC", "average precision"):

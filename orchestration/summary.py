@@ -43,6 +43,9 @@ def build_summary(serving: Path) -> dict[str, Any]:
     models: dict[str, dict[str, Any]] = {}
     reasons = {notes} if notes else set()
     for m in metrics:
+        if m["model"] == "all":
+            # counts of the measured rows, no model
+            continue
         entry = models.setdefault(m["model"], {"auroc": None, "auroc_ci": None, "ap": None, "ap_ci": None})
         name = {"auroc": "auroc", "average_precision": "ap"}.get(m["metric"])
         if name is None:

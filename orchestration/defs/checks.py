@@ -22,7 +22,7 @@ def check_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
         CHECK,
         asset=key,
         blocking=True,
-        description="Great Expectations: grain unique, no empty week, nulls only where the contract allows, ranges kept.",
+        description="Great Expectations: unique grain, no empty week, nulls only where allowed, ranges kept.",
     )
 
 

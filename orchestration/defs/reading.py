@@ -41,7 +41,8 @@ def read_history(warehouse: Warehouse, weeks: list[date]) -> History:
 def read_weeks(warehouse: Warehouse, address: str, weeks: list[date], columns: str = "*") -> pl.DataFrame:
     """Rows of the given as-of weeks, decimals as 64-bit floats, sorted by client and week."""
     frame = warehouse.read(
-        f"select {columns} from {address} where as_of_date in (select unnest(?::date[])) order by client_id, as_of_date",
+        f"select {columns} from {address} where as_of_date in (select unnest(?::date[])) "
+        "order by client_id, as_of_date",
         [weeks],
     )
     return frame.with_columns(pl.selectors.decimal().cast(pl.Float64))

@@ -57,7 +57,8 @@ RETRY = dg.RetryPolicy(max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL)
 def _build(context: dg.AssetExecutionContext, dbt: DbtCliResource, warehouse: Warehouse) -> Iterator[Any]:
     """Run ``dbt build`` on the step's selection, then add row counts and columns to what it reports.
 
-    Unit tests are left to the test suite: they test the SQL, not this run's data. Counting waits for dbt to end, because dbt's process holds the warehouse file until then.
+    Unit tests are left to the test suite: they test the SQL, not this run's data. Counting waits for dbt to end,
+    because dbt's process holds the warehouse file until then.
     """
     invocation = dbt.cli(["build", "--exclude-resource-type", "unit_test"], context=context, raise_on_error=False)
     events = list(invocation.stream())
