@@ -189,6 +189,25 @@ def sql(query: Annotated[str | None, typer.Argument(help="one statement; without
 
 
 @app.command()
+def results(
+    runs: Annotated[list[str], typer.Argument(help="<name>=<data folder of a finished run>, several")],
+) -> None:
+    """Print the quality table and the time table of several finished runs as Markdown."""
+    import json
+
+    from ml_assets.reports.results import quality_table, time_table
+
+    summaries = {}
+    for run_name in runs:
+        name, _, folder = run_name.partition("=")
+        path = Path(folder) / "reports" / "summary.json"
+        if not path.is_file():
+            _fail(f"{run_name}: there is no finished run ({path} is missing). Write <name>=<data folder>.")
+        summaries[name] = json.loads(path.read_text(encoding="utf-8"))
+    print(quality_table(summaries), time_table(summaries), sep="\n\n")
+
+
+@app.command()
 def docs(port: Annotated[int, typer.Option(help="port of the docs server")] = 8080) -> None:
     """Generate and serve dbt's documentation of the warehouse."""
     import subprocess

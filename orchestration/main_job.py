@@ -162,14 +162,20 @@ def _is_alive(process: int) -> bool:
     return process != os.getpid()
 
 
-def _execute(instance: dg.DagsterInstance, job_name: str, listener: Listener, weeks: list[str] | None = None) -> None:
+def _execute(
+    instance: dg.DagsterInstance,
+    job_name: str,
+    listener: Listener,
+    steps: dict[str, float],
+    weeks: list[str] | None = None,
+) -> None:
     job = defs.resolve_job_def(job_name)
     tags = {PROCESS_TAG: str(os.getpid())}
     if weeks:
         tags |= {"dagster/asset_partition_range_start": weeks[0], "dagster/asset_partition_range_end": weeks[-1]}
     run_id = str(uuid.uuid4())
     finished = threading.Event()
-    follower = threading.Thread(target=_follow, args=(instance, run_id, listener, finished), daemon=True)
+    follower = threading.Thread(target=_follow, args=(instance, run_id, listener, steps, finished), daemon=True)
     follower.start()
     log = SETTINGS.root / "logs" / "main_job.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -209,7 +215,13 @@ def _first_failure(result: dg.ExecuteInProcessResult) -> tuple[str, str]:
     return "?", "the run failed before its first step; see the run's log in Dagster's UI"
 
 
-def _follow(instance: dg.DagsterInstance, run_id: str, listener: Listener, finished: threading.Event) -> None:
+def _follow(
+    instance: dg.DagsterInstance,
+    run_id: str,
+    listener: Listener,
+    steps: dict[str, float],
+    finished: threading.Event,
+) -> None:
     """Turn the run's events into progress; the run itself is busy in the main thread."""
     started: dict[str, float] = {}
     cursor: str | None = None
@@ -225,14 +237,16 @@ def _follow(instance: dg.DagsterInstance, run_id: str, listener: Listener, finis
                 started[event.step_key] = record.timestamp
                 listener.step(event.step_key, None)
             elif event.is_step_success or event.is_step_failure:
-                listener.step(event.step_key, record.timestamp - started.get(event.step_key, record.timestamp))
+                took = record.timestamp - started.get(event.step_key, record.timestamp)
+                steps[event.step_key.split("__")[-1]] = round(took, 2)
+                listener.step(event.step_key, took)
         if last_round:
             return
         finished.wait(0.4)
 
 
-def run_main_job(instance: dg.DagsterInstance, listener: Listener) -> dict[str, float]:
-    """Bring warehouse, models, scores and marts up to date; returns seconds by stage.
+def run_main_job(instance: dg.DagsterInstance, listener: Listener) -> dict[str, dict[str, float]]:
+    """Bring warehouse, models, scores and marts up to date; returns seconds by stage and by step.
 
     Raises
     ------
@@ -240,6 +254,7 @@ def run_main_job(instance: dg.DagsterInstance, listener: Listener) -> dict[str, 
     """
     fail_dead_runs(instance)
     seconds: dict[str, float] = {}
+    steps: dict[str, float] = {}
 
     def timed(name: str, note: str, action: Callable[[], None]) -> None:
         listener.stage(name, note)
@@ -258,7 +273,7 @@ def run_main_job(instance: dg.DagsterInstance, listener: Listener) -> dict[str, 
     if stages.base == base and stages.inputs == listing:
         listener.skip("ingest", "input, configuration and code are unchanged")
     else:
-        timed("ingest", "raw files, staging, calendar", lambda: _execute(instance, "ingest", listener))
+        timed("ingest", "raw files, staging, calendar", lambda: _execute(instance, "ingest", listener, steps))
         stages.base, stages.inputs = base, input_listing(SETTINGS.source, SETTINGS.landing)
         stages.save()
 
@@ -266,7 +281,7 @@ def run_main_job(instance: dg.DagsterInstance, listener: Listener) -> dict[str, 
     missing = _range_covering(weeks, stages.featured)
     if missing:
         note = f"windows and features of {len(missing)} as-of weeks, {missing[0]} to {missing[-1]}"
-        timed("backfill", note, lambda: _execute(instance, "backfill", listener, missing))
+        timed("backfill", note, lambda: _execute(instance, "backfill", listener, steps, missing))
         stages.featured = sorted({*stages.featured, *missing})
         stages.save()
     else:
@@ -274,7 +289,11 @@ def run_main_job(instance: dg.DagsterInstance, listener: Listener) -> dict[str, 
 
     training = _training_fingerprint(base, weeks, stages.inputs)
     if stages.trained != training:
-        timed("retrain", "both tiers, aggregations, baselines", lambda: _execute(instance, "weekly_retrain", listener))
+        timed(
+            "retrain",
+            "both tiers, aggregations, baselines",
+            lambda: _execute(instance, "weekly_retrain", listener, steps),
+        )
         stages.trained = training
         stages.save()
     else:
@@ -287,12 +306,12 @@ def run_main_job(instance: dg.DagsterInstance, listener: Listener) -> dict[str, 
     missing = _range_covering(weeks, stages.scored)
     if missing:
         note = f"{len(missing)} as-of weeks, marts"
-        timed("score", note, lambda: _execute(instance, "weekly_score", listener, missing))
+        timed("score", note, lambda: _execute(instance, "weekly_score", listener, steps, missing))
         stages.scored, stages.scored_with = sorted({*stages.scored, *missing}), scoring
         stages.save()
     else:
         listener.skip("score", "all weeks are scored and published")
-    return seconds
+    return {"stages": seconds, "steps": steps}
 
 
 def _range_covering(weeks: list[str], done: list[str]) -> list[str]:

@@ -72,11 +72,17 @@ def build_summary(serving: Path) -> dict[str, Any]:
     }
 
 
-def write_summary(reports: Path, seconds: dict[str, float]) -> dict[str, Any]:
-    """Write ``summary.json`` (atomically) and return its content with the seconds of the stages that ran."""
+def write_summary(reports: Path, seconds: dict[str, dict[str, float]]) -> dict[str, Any]:
+    """Write ``summary.json`` (atomically) and return its content.
+
+    ``seconds`` holds stages and steps that ran now; steps that were skipped keep the time of their last run.
+    """
+    target = reports / "summary.json"
+    earlier = json.loads(target.read_text(encoding="utf-8"))["seconds"] if target.exists() else {}
+    seconds = {kind: {**earlier.get(kind, {}), **taken} for kind, taken in seconds.items()}
     summary = {**build_summary(SETTINGS.serving), "seconds": seconds}
     reports.mkdir(parents=True, exist_ok=True)
     partial = reports / "summary.partial"
     partial.write_text(json.dumps(summary, indent=2, ensure_ascii=False), encoding="utf-8")
-    os.replace(partial, reports / "summary.json")
+    os.replace(partial, target)
     return summary
