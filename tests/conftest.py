@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +16,11 @@ import polars as pl
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# wiring imported by the tests' own process looks into an empty folder, never into the user's data
+_SANDBOX = tempfile.mkdtemp(prefix="bcrs-tests-")
+atexit.register(shutil.rmtree, _SANDBOX, ignore_errors=True)
+os.environ["BCRS_DATA_DIR"] = _SANDBOX
 
 
 @dataclass(frozen=True)

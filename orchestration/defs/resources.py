@@ -159,7 +159,7 @@ class Warehouse(dg.ConfigurableResource):
 @retry(
     retry=retry_if_exception_type(WarehouseBusyError),
     stop=stop_after_attempt(8),
-    wait=wait_exponential_jitter(initial=0.2, max=5),
+    wait=wait_exponential_jitter(multiplier=0.2, max=5),
     reraise=True,
 )
 def _open(path: str) -> duckdb.DuckDBPyConnection:
