@@ -91,9 +91,13 @@ class Warehouse(dg.ConfigurableResource):
             con.close()
 
     def read(self, sql: str, parameters: Sequence[Any] | None = None) -> pl.DataFrame:
-        """Rows of ``sql`` as a polars frame; decimals stay decimals."""
+        """Rows of ``sql`` as a polars frame; ``?`` stand for ``parameters``, decimals stay decimals."""
         with self.connect() as con:
-            return con.sql(sql, params=parameters).pl()
+            # as variables: a relation with bound parameters is fetched twenty times slower than the same without
+            for number, value in enumerate(parameters or []):
+                con.execute(f"set variable parameter_{number} = ?", [value])
+                sql = sql.replace("?", f"getvariable('parameter_{number}')", 1)
+            return con.sql(sql).pl()
 
     def exists(self, address: str) -> bool:
         """Is there a table or view at ``schema.name``."""
