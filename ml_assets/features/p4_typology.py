@@ -53,14 +53,14 @@ _STRUCTURING: Final = "31 CFR 1010.314 (structuring); " + _FINTRAC + ", transact
 _SMURFING: Final = "FFIEC BSA/AML Examination Manual, Appendix G (structuring) and F (red flags); " + _FINTRAC
 _THROUGH: Final = _FINTRAC + ", atypical transactional activity: funds in and out in rapid succession"
 _FUNNEL: Final = "FinCEN advisory FIN-2014-A005 (funnel accounts)"
-_ROUND: Final = "FFIEC BSA/AML Examination Manual, Appendix F: round, even-dollar amounts; Nigrini 2012, ch. 5 and 7"
+_ROUND: Final = "FFIEC BSA/AML Examination Manual, Appendix F: funds transfers in large, round-dollar amounts; Nigrini, Benford's Law (Wiley 2012)"
 _CASH_SOURCE: Final = (
     "FATF & MENAFATF, Money laundering through the physical transportation of cash (2015); " + _FINTRAC
 )
-_BENFORD: Final = "Nigrini, Benford's Law (Wiley 2012), ch. 5 and 7: first digits and mean absolute deviation"
+_BENFORD: Final = "Nigrini, Benford's Law (Wiley 2012): first digits and mean absolute deviation"
 _MIRROR: Final = "FCA final notice to Deutsche Bank AG (30 January 2017), mirror trades; " + _FINTRAC
 _DORMANT: Final = _FINTRAC + ", changes in account activity: a dormant account suddenly active"
-_UTURN: Final = _FATF + ", circular payments; " + _FINTRAC
+_UTURN: Final = _FATF + "; " + _FINTRAC + ", atypical transactional activity"
 _AMOUNT: Final = ("amount",)
 _DIRECTED: Final = ("amount", "direction")
 _CASHLESS: Final = "null where no transaction of the window has a channel"
@@ -177,7 +177,7 @@ def _features() -> Iterable[Column]:
         "Share of the transactions of 90 days whose exact amount occurs at least three times.",
         "rows whose amount in cents occurs >= 3 times in [D-90d, D) / rows",
         null_rule=_EMPTY,
-        source="Nigrini 2012, ch. 7 (number duplication)",
+        source="Nigrini, Benford's Law (Wiley 2012): number duplication",
         requires=_AMOUNT,
     )
     for h, w in ((24, 30), (72, 30), (72, 90)):
