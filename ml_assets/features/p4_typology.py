@@ -53,7 +53,10 @@ _STRUCTURING: Final = "31 CFR 1010.314 (structuring); " + _FINTRAC + ", transact
 _SMURFING: Final = "FFIEC BSA/AML Examination Manual, Appendix G (structuring) and F (red flags); " + _FINTRAC
 _THROUGH: Final = _FINTRAC + ", atypical transactional activity: funds in and out in rapid succession"
 _FUNNEL: Final = "FinCEN advisory FIN-2014-A005 (funnel accounts)"
-_ROUND: Final = "FFIEC BSA/AML Examination Manual, Appendix F: funds transfers in large, round-dollar amounts; Nigrini, Benford's Law (Wiley 2012)"
+_ROUND: Final = (
+    "FFIEC BSA/AML Examination Manual, Appendix F: funds transfers in large, round-dollar amounts; "
+    "Nigrini, Benford's Law (Wiley 2012)"
+)
 _CASH_SOURCE: Final = (
     "FATF & MENAFATF, Money laundering through the physical transportation of cash (2015); " + _FINTRAC
 )
