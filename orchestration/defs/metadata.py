@@ -20,7 +20,9 @@ def table_schema(contract: TableContract) -> dg.TableSchema:
             dg.TableColumn(
                 name=c.name,
                 type=c.dtype,
-                description=f"{c.description} Unit: {c.unit}." + (f" Null: {c.null_rule}." if c.null_rule else ""),
+                description=c.description
+                + (f" Unit: {c.unit}." if c.unit != "-" else "")
+                + (f" Null: {c.null_rule}." if c.null_rule else ""),
                 constraints=dg.TableColumnConstraints(nullable=c.is_nullable),
             )
             for c in contract.columns

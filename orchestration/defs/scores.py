@@ -1,6 +1,7 @@
 """Scoring of whole weeks with the champion: tier 1, tier 2, aggregation with bands, contributions and reasons."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -21,7 +22,7 @@ from orchestration.defs.metadata import definition_metadata, distribution_pictur
 from orchestration.defs.partitions import AS_OF_WEEKS, weeks_of
 from orchestration.defs.reading import SPINE_KEY, read_weeks
 from orchestration.defs.resources import CONFIG, SETTINGS, Warehouse
-from orchestration.defs.training import CONTRACTS, FEATURE_HASH, feature_keys
+from orchestration.defs.training import CONTRACTS, FEATURE_HASH, feature_keys, read_selection
 from orchestration.defs.warehouse import RETRY
 
 WEEKS_AT_ONCE = 8
@@ -221,10 +222,22 @@ def _explain(warehouse: Warehouse, bundle: ModelBundle, weeks: list[date]) -> pl
         alerts,
         _all_scores(warehouse, weeks),
         features,
-        CONTRACTS,
+        _worded_contracts(),
         groups,
         CONFIG.features.peer_minimum_clients,
     )
+
+
+def _worded_contracts() -> dict[str, TableContract]:
+    """Feature contracts in which the slots of P3 bear the names of the characteristics they hold."""
+    selection = read_selection()
+    names = {slot: c.name for slot, c in selection.slots().items()} if selection else {}
+    p3 = CONTRACTS["p3_temporal"]
+    columns = tuple(
+        replace(c, description=f"Daily series characteristic {names[c.name]}") if c.name in names else c
+        for c in p3.columns
+    )
+    return {**CONTRACTS, "p3_temporal": replace(p3, columns=columns)}
 
 
 def _alert_features(warehouse: Warehouse, address: str, alerts: pl.DataFrame, weeks: list[date]) -> pl.DataFrame:
