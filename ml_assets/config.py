@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
@@ -383,3 +384,8 @@ class Settings(BaseSettings):
     def config(self) -> Config:
         """Knobs of the chosen profile."""
         return load_config(self.profile)
+
+
+def search_path() -> str:
+    """``PATH`` with the running interpreter's folder first, so that its own dbt is found without an activated shell."""
+    return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])

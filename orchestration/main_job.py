@@ -201,7 +201,8 @@ def _first_failure(result: dg.ExecuteInProcessResult) -> tuple[str, str]:
     for event in result.all_events:
         if event.is_step_failure:
             error = event.step_failure_data.error
-            while error is not None and error.cause is not None:
+            # past Dagster's wrapping only: what an error was raised from is the library's word, not the person's
+            while error is not None and error.cause is not None and (error.cls_name or "").startswith("Dagster"):
                 error = error.cause
             message = error.message.strip() if error else "no error message was recorded"
             description = getattr(event.step_failure_data, "user_failure_data", None)

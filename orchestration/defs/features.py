@@ -117,7 +117,6 @@ def pillar_asset(
     inputs: Callable[[Warehouse, list[date]], dict[str, Any]],
     deps: list[dg.AssetKey],
     hits_contract: TableContract | None = None,
-    hits: Callable[..., pl.DataFrame] | None = None,
 ) -> dg.AssetsDefinition:
     """The weekly asset (or, with evidence rows, the pair of assets) of one pillar."""
     contracts = [contract] + ([hits_contract] if hits_contract else [])
@@ -164,9 +163,7 @@ def pillar_asset(
             ),
         )
         yield check_result(frame, contract, expected_rows=len(spine))
-        if hits_contract is not None:
-            if found is None and hits is not None:
-                found = hits(history, spine, CONFIG.features, **frames)
+        if hits_contract is not None and found is not None:
             warehouse.replace_weeks(hits_contract, found, weeks)
             yield dg.MaterializeResult(asset_key=["features", hits_contract.name], metadata=run_metadata(found.height))
 
@@ -190,9 +187,7 @@ feat_p2 = pillar_asset(p2_network.CONTRACT, p2_network.build, _network, [FIRST_S
 feat_p3 = pillar_asset(
     p3_temporal.CONTRACT, p3_temporal.build, _selection, [dg.AssetKey(["models", "tsfresh_selection"])]
 )
-feat_p4 = pillar_asset(
-    p4_typology.CONTRACT, p4_typology.build, _nothing, [], p4_typology.HITS_CONTRACT, p4_typology.hits
-)
+feat_p4 = pillar_asset(p4_typology.CONTRACT, p4_typology.build_with_hits, _nothing, [], p4_typology.HITS_CONTRACT)
 feat_p5 = pillar_asset(p5_profile.CONTRACT, p5_profile.build, _profiles, [WINDOWS_KEY])
 feat_p6 = pillar_asset(
     p6_scheme.CONTRACT, p6_scheme.build_with_hits, _schemes, [WINDOWS_KEY, *SCHEME_KEYS], p6_scheme.HITS_CONTRACT
