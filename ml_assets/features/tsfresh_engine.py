@@ -42,6 +42,8 @@ SLOTS: Final = tuple(f"p3_tsfresh_{i:02d}_90d_value" for i in range(1, MAX_SLOTS
 
 Parameters = dict[str, Any]
 
+# only calculators with a compiled twin: one without, if chosen, is computed by tsfresh itself, which on fifteen weeks of
+# 20,000 clients took minutes
 CANDIDATES: Final[tuple[tuple[str, Parameters], ...]] = (
     ("root_mean_square", {}),
     ("standard_deviation", {}),
@@ -59,7 +61,6 @@ CANDIDATES: Final[tuple[tuple[str, Parameters], ...]] = (
     ("autocorrelation", {"lag": 28}),
     ("agg_autocorrelation", {"f_agg": "mean", "maxlag": 40}),
     ("agg_autocorrelation", {"f_agg": "var", "maxlag": 40}),
-    ("partial_autocorrelation", {"lag": 7}),
     ("c3", {"lag": 1}),
     ("c3", {"lag": 7}),
     ("time_reversal_asymmetry_statistic", {"lag": 1}),
@@ -92,7 +93,6 @@ CANDIDATES: Final[tuple[tuple[str, Parameters], ...]] = (
     ("fft_aggregated", {"aggtype": "centroid"}),
     ("spkt_welch_density", {"coeff": 2}),
     ("spkt_welch_density", {"coeff": 5}),
-    ("lempel_ziv_complexity", {"bins": 3}),
 )
 """Cheap calculators and parameters tried on each series. Coefficients 3 and 13 of 90 days are the month and week."""
 

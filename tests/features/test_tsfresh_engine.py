@@ -49,6 +49,10 @@ def oracle() -> tuple[NDArray[np.float64], dict[str, Any]]:
     return series, engine._with_tsfresh(series, wanted)
 
 
+def test_every_candidate_has_a_twin() -> None:
+    assert [(c, p) for c, p in engine.CANDIDATES if engine.twin_of(c, p) is None] == []
+
+
 WITH_TWIN = [(c, p) for c, p in engine.CANDIDATES if engine.twin_of(c, p) is not None]
 
 
