@@ -190,9 +190,7 @@ class ModelConfig(_Frozen):
 
     seed: int = Field(20_260_101, description="Seed of every random draw in training and evaluation.")
     folds: Annotated[int, Field(ge=2)] = Field(5, description="Out-of-fold parts, grouped by client.")
-    trees: Annotated[int, Field(ge=10)] = Field(
-        200, description="Boosting rounds at most; fewer with early stopping."
-    )
+    trees: Annotated[int, Field(ge=10)] = Field(200, description="Boosting rounds at most; fewer with early stopping.")
     depth: Annotated[int, Field(ge=1, le=8)] = Field(
         4, description="Tree depth; 4 keeps exact TreeSHAP about five times cheaper than 6."
     )
@@ -210,9 +208,7 @@ class ModelConfig(_Frozen):
     train_week_stride: Annotated[int, Field(ge=1)] = Field(
         1, description="Every n-th training week is used: neighbouring weeks share most of their windows."
     )
-    bootstrap_samples: Annotated[int, Field(ge=20)] = Field(
-        500, description="Resamples by client per interval."
-    )
+    bootstrap_samples: Annotated[int, Field(ge=20)] = Field(500, description="Resamples by client per interval.")
     parallel_fits: Annotated[int, Field(ge=1)] = Field(
         2, description="Fits at a time, one thread each: faster and more repeatable than threads inside a fit."
     )

@@ -95,7 +95,7 @@ def selection(*chosen: tuple[str, str, dict[str, Any]]) -> engine.FrozenSelectio
 
 THREE = (
     ("inflow", "autocorrelation", {"lag": 7}),
-    ("count", "partial_autocorrelation", {"lag": 7}),
+    ("count", "autocorrelation", {"lag": 1}),
     ("outflow", "fft_coefficient", {"attr": "abs", "coeff": 13}),
 )
 
