@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -89,11 +91,18 @@ def test_marts_have_enforced_contracts(manifest: dict) -> None:
     assert not [m["name"] for m in marts if not m["config"]["contract"]["enforced"]]
 
 
-def test_seeds_name_source_and_vintage(manifest: dict) -> None:
-    seeds = {n["name"]: n["description"] for n in manifest["nodes"].values() if n["resource_type"] == "seed"}
-    assert all(seeds.values())
-    for name in ("jurisdictions", "scheme_countries", "scheme_sectors"):
-        assert any(str(year) in seeds[name] for year in range(2015, 2031)), name
+def test_seeds_of_judgement_name_source_and_vintage(manifest: dict) -> None:
+    seeds = {n["name"]: n for n in manifest["nodes"].values() if n["resource_type"] == "seed"}
+    assert all(seed["description"] for seed in seeds.values())
+    for name, vintage in (
+        ("jurisdictions", "vintage_date"),
+        ("scheme_countries", "source_date"),
+        ("scheme_sectors", "source_date"),
+    ):
+        with (PROJECT / "seeds" / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert rows
+        assert all(row["source"].strip() and date.fromisoformat(row[vintage]) for row in rows), name
 
 
 def test_exposures_say_who_reads_the_marts(manifest: dict) -> None:
