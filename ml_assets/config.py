@@ -237,6 +237,9 @@ class ModelConfig(_Frozen):
     alert_capacity_ratio: Ratio = Field(0.01, description="Share of scored clients investigators can work in a week.")
     medium_ratio: Ratio = Field(0.05, description="Share of clients at or above MEDIUM on validation weeks.")
     low_ratio: Ratio = Field(0.20, description="Share of clients at or above LOW on validation weeks.")
+    explained_clients: Annotated[int, Field(ge=1)] = Field(
+        10, description="Riskiest clients a week that get reasons besides the alerts: those the summary shows."
+    )
     hysteresis_ratio: Ratio = Field(
         0.8, description="A client leaves a band only under this share of its cut, so that bands do not flicker."
     )

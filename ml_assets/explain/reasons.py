@@ -30,7 +30,7 @@ from ml_assets.models.tier2 import Tier2Model
 REASONS_CONTRACT = TableContract(
     schema="scores",
     name="alert_reasons",
-    description="One row per alert and reason: the feature that raised the score, in words.",
+    description="One row per alert or top client and reason: the feature that raised the score, in words.",
     grain=("client_id", "as_of_date", "reason_rank"),
     columns=(
         Column("client_id", "text", "Client the alert is about."),

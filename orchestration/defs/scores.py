@@ -208,9 +208,10 @@ def reasons(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator
 
 
 def _explain(warehouse: Warehouse, bundle: ModelBundle, weeks: list[date]) -> pl.DataFrame:
+    # the riskiest clients of a week are shown with their reason even where they are no alert
     alerts = (
-        read_weeks(warehouse, SCORES_CONTRACT.address, weeks, "client_id, as_of_date, is_alert")
-        .filter("is_alert")
+        read_weeks(warehouse, SCORES_CONTRACT.address, weeks, "client_id, as_of_date, is_alert, rank_in_week_count")
+        .filter(pl.col("is_alert") | (pl.col("rank_in_week_count") <= CONFIG.models.explained_clients))
         .select("client_id", "as_of_date")
     )
     groups = read_weeks(
