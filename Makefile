@@ -12,7 +12,7 @@ export BCRS_DATA_DIR ?= data
 export PYTHONUNBUFFERED = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check ui sql docs results screenshots clean lock
+.PHONY: help run test check ui sql docs lock clean
 
 help:            ## show these targets
 	@grep -hE '^[a-z]+: .*##|^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 20

@@ -130,12 +130,7 @@ def tier2_scheme(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Ite
 
 @dg.asset(
     key=SCORES_KEY,
-    deps=[
-        *TIER1_KEYS,
-        TIER2_KEY,
-        METRICS_KEY,
-        # the band of a week leans on the band of the week before
-    ],
+    deps=[*TIER1_KEYS, TIER2_KEY, METRICS_KEY],
     group_name="scores",
     kinds={"python", "duckdb"},
     description=SCORES_CONTRACT.description,
