@@ -245,6 +245,45 @@ class ModelConfig(_Frozen):
     )
 
 
+class EvaluationConfig(_Frozen):
+    """Effort of the evidence report: resamples, the points of its curves, and how much its refits may cost."""
+
+    bootstrap_samples: Annotated[int, Field(ge=20)] = Field(500, description="Resamples by client of the main tables.")
+    experiment_samples: Annotated[int, Field(ge=20)] = Field(
+        200, description="Resamples by client per variant of an experiment: there are over a hundred variants."
+    )
+    capacity_ratios: tuple[Ratio, ...] = Field(
+        (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04)
+        + (0.05, 0.06, 0.08, 0.1, 0.125, 0.15, 0.2, 0.25, 0.35, 0.5),
+        description="Shares of clients alerted a week at which recall is read: 21 points, dense where banks work.",
+    )
+    few_clients: Annotated[int, Field(ge=1)] = Field(
+        30, description="Clients under which a group of the parity table is flagged: its interval says little."
+    )
+    few_positive_clients: Annotated[int, Field(ge=1)] = Field(
+        5, description="Clients with an STR under which the recall of a group is flagged."
+    )
+    ablation_rows: Annotated[int, Field(ge=1_000)] = Field(
+        100_000,
+        description="Training rows per refit of a combination of pillars; every positive and a sample of negatives.",
+    )
+    refit_clients: Annotated[int, Field(ge=20)] = Field(
+        800, description="Negative clients that refits train on, besides every positive one, with all their weeks."
+    )
+    refit_validation_rows: Annotated[int, Field(ge=1_000)] = Field(
+        60_000, description="Validation rows above which refits are measured on a sample of clients."
+    )
+    refit_trees: Annotated[int, Field(ge=10)] = Field(60, description="Boosting rounds at most in refits.")
+    refit_folds: Annotated[int, Field(ge=2)] = Field(3, description="Out-of-fold parts in refits.")
+    learning_points: Annotated[int, Field(ge=2)] = Field(4, description="Points of the learning curve.")
+    label_delay_days: tuple[Days, ...] = Field(
+        (30, 60), description="Days by which reports become known later in the test of robustness."
+    )
+    label_noise_ratios: tuple[Ratio, ...] = Field(
+        (0.05, 0.1, 0.2), description="Shares of positive training clients whose report is taken away."
+    )
+
+
 class SimulationConfig(_Frozen):
     """The simulated bank."""
 
@@ -265,6 +304,7 @@ class Config(_Frozen):
     source: SourceConfig = SourceConfig()
     features: FeatureConfig = FeatureConfig()
     models: ModelConfig = ModelConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
     simulation: SimulationConfig = SimulationConfig()
 
     @model_validator(mode="after")
@@ -295,6 +335,9 @@ def load_config(profile: Profile | str) -> Config:
             calendar=CalendarConfig(max_weeks=30),
             features=FeatureConfig(tsfresh_sample_clients=40, tsfresh_max_features=4),
             models=ModelConfig(trees=40, folds=3, isolation_trees=30, bootstrap_samples=60),
+            evaluation=EvaluationConfig(
+                bootstrap_samples=200, experiment_samples=100, refit_clients=150, refit_trees=20, learning_points=2
+            ),
             simulation=SimulationConfig(clients=400, days=364, launderer_ratio=0.10),
         )
     if profile is Profile.BANK:
@@ -303,6 +346,7 @@ def load_config(profile: Profile | str) -> Config:
             calendar=CalendarConfig(max_weeks=40),
             features=FeatureConfig(tsfresh_sample_clients=400),
             models=ModelConfig(trees=300, negative_ratio=40, bootstrap_samples=300),
+            evaluation=EvaluationConfig(bootstrap_samples=300, experiment_samples=100, refit_clients=3_000),
             simulation=SimulationConfig(clients=50_000, days=546, launderer_ratio=0.02),
         )
     return Config(profile=profile)
