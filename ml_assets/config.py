@@ -284,6 +284,156 @@ class EvaluationConfig(_Frozen):
     )
 
 
+class Threshold(_Frozen):
+    """A limit that a validator will ask about: its value, why, who says so and when it was set."""
+
+    value: float
+    unit: str
+    reason: str
+    source: str
+    decided: date = Field(description="Day the value was set; to be reviewed within a year.")
+
+
+_OWN_JUDGEMENT = "own judgement; replace it by the bank's own once a year of weeks is on record"
+_PSI_SOURCE = (
+    "rule of thumb: Lewis (1994), An Introduction to Credit Scoring; Siddiqi (2006), Credit Risk Scorecards, ch. 6"
+)
+
+
+class MonitoringConfig(_Frozen):
+    """When a week differs from the training weeks by so much that a person should look."""
+
+    psi_bins: Annotated[int, Field(ge=3)] = Field(
+        10, description="Equal-count bins of the training weeks' distribution, frozen with the model."
+    )
+    psi_watch: Threshold = Threshold(
+        value=0.1,
+        unit="PSI",
+        reason="under it a distribution has not moved noticeably",
+        source=_PSI_SOURCE,
+        decided=date(2026, 11, 21),
+    )
+    psi_drift: Threshold = Threshold(
+        value=0.25,
+        unit="PSI",
+        reason="from it on a distribution has moved so far that scores may no longer mean what they meant",
+        source=_PSI_SOURCE,
+        decided=date(2026, 11, 21),
+    )
+    psi_gross: Threshold = Threshold(
+        value=1.0,
+        unit="PSI",
+        reason="hardly any overlap is left: a broken feed rather than changed behaviour",
+        source=_OWN_JUDGEMENT,
+        decided=date(2026, 11, 21),
+    )
+    noise_confidence: Ratio = Field(
+        0.999,
+        description=(
+            "A PSI counts only above this quantile of what equal distributions give by chance, chi2(bins - 1) x "
+            "(1/n + 1/m): Yurdakul & Naranjo (2020), Statistical properties of the population stability index."
+        ),
+    )
+    null_drift: Threshold = Threshold(
+        value=0.1,
+        unit="change of the share of missing values",
+        reason="one client in ten lost or gained a family of features: a source column came or went",
+        source=_OWN_JUDGEMENT,
+        decided=date(2026, 11, 21),
+    )
+    null_gross: Threshold = Threshold(
+        value=0.5,
+        unit="change of the share of missing values",
+        reason="half the clients lost or gained a family of features",
+        source=_OWN_JUDGEMENT,
+        decided=date(2026, 11, 21),
+    )
+    amount_drift: Threshold = Threshold(
+        value=0.5,
+        unit="log10 units of the mean amount of a currency",
+        reason="a factor of three; weeks of ordinary payments differ by a few hundredths",
+        source=_OWN_JUDGEMENT,
+        decided=date(2026, 11, 21),
+    )
+    amount_gross: Threshold = Threshold(
+        value=1.0,
+        unit="log10 units of the mean amount of a currency",
+        reason="a factor of ten or more is a changed unit (cents for units, thousands for units), not behaviour",
+        source=_OWN_JUDGEMENT,
+        decided=date(2026, 11, 21),
+    )
+    amount_sigma: Annotated[float, Field(gt=0)] = Field(
+        4.0, description="Standard errors a currency's shift must exceed: a currency with five payments a week is noisy."
+    )
+    amount_minimum_count: Annotated[int, Field(ge=2)] = Field(
+        5, description="Payments of a currency in a week under which its level is not judged."
+    )
+    explanation_drift: Threshold = Threshold(
+        value=0.2,
+        unit="Jensen-Shannon distance, base 2, 0-1",
+        reason="alerts are raised by a different mix of pillars than the week before",
+        source="distance: Endres & Schindelin (2003); value: " + _OWN_JUDGEMENT,
+        decided=date(2026, 11, 21),
+    )
+    explanation_gross: Threshold = Threshold(
+        value=0.5,
+        unit="Jensen-Shannon distance, base 2, 0-1",
+        reason="alerts of one week and the next have hardly a reason in common",
+        source="distance: Endres & Schindelin (2003); value: " + _OWN_JUDGEMENT,
+        decided=date(2026, 11, 21),
+    )
+    explanation_minimum_alerts: Annotated[int, Field(ge=1)] = Field(
+        10, description="Alerts a week needs, in both weeks, before their mix of pillars is compared."
+    )
+    label_drift: Threshold = Threshold(
+        value=0.5,
+        unit="share of the training weeks' reports per client and week",
+        reason="half the usual reports: labels arrive late or the feed has stopped, and metrics measure the feed",
+        source=_OWN_JUDGEMENT,
+        decided=date(2026, 11, 21),
+    )
+    label_weeks: Annotated[int, Field(ge=1)] = Field(
+        8, description="Weeks over which arriving reports are counted: a single week holds too few."
+    )
+    reference_clients: Annotated[int, Field(ge=100)] = Field(
+        20_000, description="Clients the frozen bins are made from at most, every n-th by id: more move no edge."
+    )
+
+
+class ThresholdConfig(_Frozen):
+    """Above/below-the-line testing of the alert cut."""
+
+    confidence_ratio: Ratio = Field(
+        0.95, description="Confidence of sample sizes and of bounds on a stratum's share of productive reviews."
+    )
+    tolerable_ratio: Ratio = Field(
+        0.05,
+        description=(
+            "Share of productive reviews a stratum below the line may hold and still stay below it; own judgement, "
+            "2026-11: the bank's risk appetite replaces it."
+        ),
+    )
+    strata_edges: tuple[float, ...] = Field(
+        (0.4, 0.6, 0.8, 1.0, 1.3, 1.8),
+        description="Edges of the strata as multiples of the cut's probability; 1 is the line and has to be among them.",
+    )
+    review_hours: Annotated[float, Field(gt=0)] = Field(
+        4.0, description="Hours one review takes; an assumption to be replaced by the bank's time sheets."
+    )
+    day_hours: Annotated[float, Field(gt=0)] = Field(7.5, description="Hours of review in an analyst's day.")
+    productive_outcomes: tuple[str, ...] = Field(
+        ("str_filed", "escalated", "true_positive", "suspicious"),
+        description="Outcomes of a review, in lower case, that count as productive; all others do not.",
+    )
+    seed: int = Field(20_260_102, description="Seed of the sample drawn from each stratum.")
+
+    @model_validator(mode="after")
+    def _line_is_an_edge(self) -> Self:
+        if 1.0 not in self.strata_edges or list(self.strata_edges) != sorted(set(self.strata_edges)):
+            raise ValueError("strata_edges has to ascend and to hold 1.0, the line itself.")
+        return self
+
+
 class SimulationConfig(_Frozen):
     """The simulated bank."""
 
@@ -304,6 +454,8 @@ class Config(_Frozen):
     source: SourceConfig = SourceConfig()
     features: FeatureConfig = FeatureConfig()
     models: ModelConfig = ModelConfig()
+    monitoring: MonitoringConfig = MonitoringConfig()
+    thresholds: ThresholdConfig = ThresholdConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     simulation: SimulationConfig = SimulationConfig()
 
