@@ -14,7 +14,7 @@ import sys
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import (
@@ -185,6 +185,29 @@ class FeatureConfig(_Frozen):
     )
 
 
+class RuleScoreConfig(_Frozen):
+    """Points of the rule-based risk score: each measure gives the points of the highest step it reaches."""
+
+    pass_through_steps: tuple[tuple[Ratio, float], ...] = Field(
+        ((0.5, 15.0), (0.8, 30.0)),
+        description=(
+            "Share of the inflow of 90 days that left within 72 hours -> points. Judgement: half is busy, four "
+            "fifths is an account that only passes money on."
+        ),
+    )
+    income_discrepancy_steps: tuple[tuple[float, float], ...] = Field(
+        ((0.18, 20.0), (0.48, 40.0)),
+        description=(
+            "Powers of ten by which yearly inflow exceeds the declared income -> points: 0.18 is 1.5 times, 0.48 "
+            "three times. Judgement."
+        ),
+    )
+    salary_portability_steps: tuple[tuple[Ratio, float], ...] = Field(
+        ((0.5, 15.0), (0.8, 30.0)),
+        description="Share of salary-like credits that left within 72 hours -> points. Judgement.",
+    )
+
+
 class ModelConfig(_Frozen):
     """Training effort and decision policy of both tiers."""
 
@@ -242,6 +265,9 @@ class ModelConfig(_Frozen):
     )
     hysteresis_ratio: Ratio = Field(
         0.8, description="A client leaves a band only under this share of its cut, so that bands do not flicker."
+    )
+    rule_score: RuleScoreConfig = Field(
+        RuleScoreConfig(), description="Points of the rule-based risk score, a baseline of the result tables."
     )
 
 
@@ -363,7 +389,7 @@ class MonitoringConfig(_Frozen):
         decided=date(2026, 11, 21),
     )
     amount_sigma: Annotated[float, Field(gt=0)] = Field(
-        4.0, description="Standard errors a currency's shift must exceed: a currency with five payments a week is noisy."
+        4.0, description="Standard errors a currency's shift must exceed: five payments a week are noisy."
     )
     amount_minimum_count: Annotated[int, Field(ge=2)] = Field(
         5, description="Payments of a currency in a week under which its level is not judged."
@@ -415,7 +441,7 @@ class ThresholdConfig(_Frozen):
     )
     strata_edges: tuple[float, ...] = Field(
         (0.4, 0.6, 0.8, 1.0, 1.3, 1.8),
-        description="Edges of the strata as multiples of the cut's probability; 1 is the line and has to be among them.",
+        description="Edges of the strata as multiples of the cut; 1, the line, has to be among them.",
     )
     review_hours: Annotated[float, Field(gt=0)] = Field(
         4.0, description="Hours one review takes; an assumption to be replaced by the bank's time sheets."
@@ -446,6 +472,118 @@ class SimulationConfig(_Frozen):
     seed: int = Field(7, description="Seed of the whole simulation.")
 
 
+Treatment = Literal["straight_through", "standard_review", "enhanced_review"]
+"""What a policy does with a client: nothing, a look by a person, enhanced due diligence by a person."""
+
+BandPolicy = dict[Literal["HIGH", "MEDIUM", "LOW", "MINIMAL"], Treatment]
+
+
+class PolicyConfig(_Frozen):
+    """Who is worked by whom: a treatment per grade of segment and band."""
+
+    by_grade: dict[Literal["low", "ordinary", "elevated"], BandPolicy] = Field(
+        {
+            "low": {
+                "HIGH": "enhanced_review",
+                "MEDIUM": "standard_review",
+                "LOW": "straight_through",
+                "MINIMAL": "straight_through",
+            },
+            "ordinary": {
+                "HIGH": "enhanced_review",
+                "MEDIUM": "standard_review",
+                "LOW": "straight_through",
+                "MINIMAL": "straight_through",
+            },
+            "elevated": {
+                "HIGH": "enhanced_review",
+                "MEDIUM": "enhanced_review",
+                "LOW": "standard_review",
+                "MINIMAL": "straight_through",
+            },
+        },
+        description="Treatment by the segment's risk grade (from training weeks) and the client's band. Judgement.",
+    )
+    by_segment: dict[str, BandPolicy] = Field(
+        {}, description="Treatment by segment id and band where a person decided otherwise; wins over the grade's."
+    )
+    reviews_unusual: bool = Field(
+        True, description="Unusual clients (density noise) are reviewed by a person at LOW and above."
+    )
+    published_automated_ratio: Ratio = Field(
+        0.80, description="Share automated published for a retail bank's segments: compared with, not fitted to."
+    )
+    published_manual_ratio: Ratio = Field(
+        0.13, description="Share sent to a person there; the rest is standard review. Compared with, not fitted to."
+    )
+    prior_clients: float = Field(
+        200.0, gt=0, description="Clients of the overall STR rate mixed into a segment's own rate: shrinks small ones."
+    )
+
+
+class SegmentConfig(_Frozen):
+    """How clients are cut into segments and what counts as a trait."""
+
+    seed: int = Field(31, description="Seed of every draw in segmentation.")
+    segments_minimum: Annotated[int, Field(ge=2)] = Field(
+        3, description="Fewest segments tried: two cannot tell more than one cut of one measure does."
+    )
+    segments_maximum: Annotated[int, Field(ge=2)] = Field(
+        10, description="Most segments tried: more personas than a person keeps in mind serve no policy."
+    )
+    starts: Annotated[int, Field(ge=1)] = Field(5, description="k-means++ starts per fit, the best kept.")
+    skew_limit: float = Field(
+        1.0, gt=0, description="Absolute skewness above which a logarithm is tried (Bulmer 1979)."
+    )
+    missing_limit_ratio: Ratio = Field(0.6, description="Measures missing for more clients than this are left out.")
+    redundant_correlation: Ratio = Field(
+        0.95, description="A measure whose rank correlation with an earlier one exceeds this would count it twice."
+    )
+    clip_zscore: float = Field(
+        4.0, gt=0, description="Scaled measures are cut here, so that no single client makes a segment of its own."
+    )
+    variance_kept_ratio: Ratio = Field(
+        1.0, description="Share of variance kept by principal components before clustering; 1 does not reduce."
+    )
+    category_weight: float = Field(
+        0.5, gt=0, description="Weight of one category as a whole beside one scaled number (1: equal variance)."
+    )
+    mini_batch_rows: Annotated[int, Field(ge=100)] = Field(
+        20_000, description="Clients above which mini-batch k-means (Sculley 2010) replaces the full one."
+    )
+    sample_rows: Annotated[int, Field(ge=100)] = Field(
+        5_000, description="Clients at most for silhouettes, bootstrap stability, mixtures and HDBSCAN: cost is square."
+    )
+    density_rows: Annotated[int, Field(ge=100)] = Field(
+        3_000, description="Clients at most whose density DBSCAN learns; all others are compared with its core clients."
+    )
+    stability_resamples: Annotated[int, Field(ge=2)] = Field(
+        15, description="Bootstrap resamples per number of segments; the mean's error is near 0.02."
+    )
+    stability_minimum: Ratio = Field(
+        0.75, description="Mean adjusted Rand index under which a cut counts as unstable (Hennig 2007 uses 0.75)."
+    )
+    smallest_share_ratio: Ratio = Field(0.01, description="Least share of clients of a segment worth a policy.")
+    refit_weeks: Annotated[int, Field(ge=1)] = Field(
+        8, description="Training weeks between two fits; segments are matched to earlier ones and keep their ids."
+    )
+    match_distance: float = Field(
+        1.0, gt=0, description="Greatest distance between matched centroids, root mean square per scaled measure."
+    )
+    trait_effect: float = Field(
+        0.5, gt=0, description="Absolute Cohen's d from which a difference is a trait: medium (Cohen 1988)."
+    )
+    bootstrap_samples: Annotated[int, Field(ge=20)] = Field(300, description="Resamples by client of the policy curve.")
+    policy: PolicyConfig = PolicyConfig()
+
+    @model_validator(mode="after")
+    def _range_is_one(self) -> Self:
+        if self.segments_maximum < self.segments_minimum:
+            msg = f"segments_maximum ({self.segments_maximum}) is under segments_minimum ({self.segments_minimum})."
+            raise ValueError(msg)
+        return self
+
+
 class Config(_Frozen):
     """All knobs of one run."""
 
@@ -458,6 +596,7 @@ class Config(_Frozen):
     thresholds: ThresholdConfig = ThresholdConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     simulation: SimulationConfig = SimulationConfig()
+    segments: SegmentConfig = SegmentConfig()
 
     @model_validator(mode="after")
     def _embargo_covers_horizon(self) -> Self:

@@ -7,6 +7,7 @@ source does not have scores null: unavailable, never zero.
 * static KYC: what the file says, no behaviour.
 * volume only: money in and out in 30 days.
 * fixed rules: how many of three classic rules fire.
+* rule-based risk score: points for pass-through, income discrepancy and salary portability.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from ml_assets.config import ModelConfig
+from ml_assets.config import ModelConfig, RuleScoreConfig
 from ml_assets.models.boosting import Boost, fit_grouped
 from ml_assets.models.matrix import GRAIN, numeric_columns, to_matrix, unusable_columns
 from ml_assets.models.names import PILLARS
@@ -24,7 +25,7 @@ from ml_assets.models.splits import SplitPlan
 from ml_assets.models.store import Files, pack_boost, pack_json, unpack_boost, unpack_json
 from ml_assets.models.tier1 import training_rows
 
-BASELINES = ("flat_xgboost", "static_kyc", "volume_only", "fixed_rules")
+BASELINES = ("flat_xgboost", "static_kyc", "volume_only", "fixed_rules", "rule_risk_score")
 """Names as in ``models.metrics``."""
 
 KYC_POINTS = {
@@ -210,3 +211,41 @@ def fixed_rules_score(
     if not fired:
         return _frame(rows, pl.lit(None, pl.Float64))
     return _frame(rows, pl.sum_horizontal([f.cast(pl.Float64) for f in fired]))
+
+
+RULE_MEASURES = {
+    "p4_fund_through_72h_90d_ratio": "pass_through_steps",
+    "p5_income_discrepancy_90d_value": "income_discrepancy_steps",
+    "p5_salary_left_72h_90d_ratio": "salary_portability_steps",
+}
+"""Feature -> the field of :class:`RuleScoreConfig` with its points: pass-through, income discrepancy, portability."""
+
+
+def rule_risk_score(rows: pl.DataFrame, config: RuleScoreConfig) -> pl.DataFrame:
+    """Points for pass-through, income discrepancy and salary portability, as share of the points to be had.
+
+    Parameters
+    ----------
+    rows : client_id, as_of_date and the columns of :data:`RULE_MEASURES`; columns that are absent count as null.
+    config : steps (value, points); the highest step a value reaches gives its points, values at a step reach it.
+
+    Returns
+    -------
+    frame : client_id, as_of_date, score 0-100; null where all three measures are null. A measure that is null gives
+        its points to the others: a company without salaries is judged by what it has.
+    """
+    points, weight = [], []
+    for measure, field in RULE_MEASURES.items():
+        steps = sorted(getattr(config, field))
+        if measure not in rows.columns or not steps:
+            continue
+        value = pl.col(measure).cast(pl.Float64)
+        reached: pl.Expr = pl.lit(0.0)
+        for at, given in steps:
+            reached = pl.when(value >= at).then(pl.lit(float(given))).otherwise(reached)
+        points.append(pl.when(value.is_not_null()).then(reached).otherwise(0.0))
+        weight.append(value.is_not_null().cast(pl.Float64) * max(given for _, given in steps))
+    if not points:
+        return _frame(rows, pl.lit(None, pl.Float64))
+    total = pl.sum_horizontal(weight)
+    return _frame(rows, pl.when(total > 0).then(100.0 * pl.sum_horizontal(points) / total))

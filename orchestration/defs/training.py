@@ -24,6 +24,7 @@ from ml_assets.models.baselines import (
     FlatModel,
     fit_flat,
     fixed_rules_score,
+    rule_risk_score,
     score_flat,
     static_kyc_score,
     volume_only_score,
@@ -316,7 +317,7 @@ def code_hash() -> str:
 def baseline_scores(
     warehouse: Warehouse, flat: FlatModel, features: dict[str, pl.DataFrame], weeks: list[date]
 ) -> dict[str, pl.DataFrame]:
-    """Scores of the four baselines on whole weeks."""
+    """Scores of the baselines on whole weeks."""
     windows = read_weeks(warehouse, "intermediate.int_client_windows", weeks)
     rule_columns = windows.select("client_id", "as_of_date", "inflow_max_30d_base", "outflow_max_30d_base").join(
         features["p4_typology"].select("client_id", "as_of_date", "p4_burst_max_30d_count"),
@@ -340,6 +341,18 @@ def baseline_scores(
             CONFIG.features.reporting_threshold_base,
             # a burst is at least this many payments, each within a minute of the one before
             burst_minimum=3.0,
+        ),
+        "rule_risk_score": rule_risk_score(
+            features["p4_typology"]
+            .select("client_id", "as_of_date", "p4_fund_through_72h_90d_ratio")
+            .join(
+                features["p5_profile"].select(
+                    "client_id", "as_of_date", "p5_income_discrepancy_90d_value", "p5_salary_left_72h_90d_ratio"
+                ),
+                on=["client_id", "as_of_date"],
+                how="left",
+            ),
+            CONFIG.models.rule_score,
         ),
     }
 

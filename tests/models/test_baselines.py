@@ -4,11 +4,13 @@ import polars as pl
 import pytest
 from modelling_world import SMALL, World
 
+from ml_assets.config import RuleScoreConfig
 from ml_assets.models.baselines import (
     FlatModel,
     fit_flat,
     fixed_rules_score,
     join_features,
+    rule_risk_score,
     score_flat,
     static_kyc_score,
     volume_only_score,
@@ -65,6 +67,31 @@ def test_fixed_rules_count_what_fires_on_the_boundary():
 
 def test_fixed_rules_without_inputs_are_unavailable():
     assert fixed_rules_score(rows(a=[1.0]), (), None, None, 10_000.0)["score"].to_list() == [None]
+
+
+def test_rule_risk_score_gives_points_of_the_highest_step_reached():
+    got = rule_risk_score(
+        rows(
+            p4_fund_through_72h_90d_ratio=[0.8, 0.79, 0.0, None, None],
+            p5_income_discrepancy_90d_value=[0.48, 0.2, -2.0, 0.5, None],
+            p5_salary_left_72h_90d_ratio=[0.5, 0.1, 0.0, None, None],
+        ),
+        RuleScoreConfig(),
+    )
+    # 30 + 40 + 15 of 100; 15 + 20 of 100; nothing; 40 of the 40 its one measure can give; nothing known
+    assert got["score"].to_list() == [85.0, 35.0, 0.0, 100.0, None]
+
+
+def test_rule_risk_score_takes_its_points_from_configuration():
+    config = RuleScoreConfig(pass_through_steps=((0.1, 1.0), (0.2, 2.0)), income_discrepancy_steps=())
+    got = rule_risk_score(
+        rows(p4_fund_through_72h_90d_ratio=[0.1, 0.2], p5_income_discrepancy_90d_value=[9.0, 9.0]), config
+    )
+    assert got["score"].to_list() == [50.0, 100.0]
+
+
+def test_rule_risk_score_without_its_measures_is_unavailable():
+    assert rule_risk_score(rows(other=[1.0]), RuleScoreConfig())["score"].to_list() == [None]
 
 
 @pytest.fixture(scope="module")
