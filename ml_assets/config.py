@@ -421,6 +421,9 @@ class MonitoringConfig(_Frozen):
     label_weeks: Annotated[int, Field(ge=1)] = Field(
         8, description="Weeks over which arriving reports are counted: a single week holds too few."
     )
+    score_reference_weeks: Annotated[int, Field(ge=1)] = Field(
+        4, description="Newest validation weeks whose scores are the reference of score drift."
+    )
     reference_clients: Annotated[int, Field(ge=100)] = Field(
         20_000, description="Clients the frozen bins are made from at most, every n-th by id: more move no edge."
     )
