@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -142,46 +143,116 @@ def rank_in_week(rows: pl.DataFrame, score: NDArray[np.float64]) -> NDArray[np.i
 
 
 @dataclass(frozen=True)
-class _Sample:
+class Sample:
+    """Eligible rows with the resamples everything on them is measured by.
+
+    ``positive``, ``client`` (index into the columns of ``multiplicity``) and ``week_size`` (rows of the row's week)
+    have one element per row of ``rows``.
+    """
+
     rows: pl.DataFrame
     positive: NDArray[np.bool_]
     client: NDArray[np.int64]
     week_size: NDArray[np.int64]
     multiplicity: NDArray[np.float32]
 
+    @cached_property
+    def _weights(self) -> NDArray[np.float64]:
+        return self.multiplicity.astype(np.float64)
+
+    @property
+    def clients(self) -> int:
+        """Number of clients."""
+        return int(self.multiplicity.shape[1])
+
+    @property
+    def one_class(self) -> str | None:
+        """Why nothing can be measured, where the rows hold one class only."""
+        positives = int(self.positive.sum())
+        if 0 < positives < self.rows.height:
+            return None
+        return f"One class only: {positives} positives in {self.rows.height} eligible rows."
+
     def sums(self, value: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sum of ``value`` over the rows of each resample, shape (samples + 1,)."""
-        by_client = np.bincount(self.client, weights=value, minlength=self.multiplicity.shape[1])
-        return np.asarray(self.multiplicity.astype(np.float64) @ by_client)
+        return np.asarray(self._weights @ np.bincount(self.client, weights=value, minlength=self.clients))
+
+    def client_sums(self, by_client: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sum over the clients of each resample of values by client, shape (clients,) or (clients, k)."""
+        return np.asarray(self._weights @ by_client)
+
+    def capacity(self, ratio: float) -> NDArray[np.int64]:
+        """Alerts of the row's week at a capacity of ``ratio`` of its rows, at least one; shape (rows,)."""
+        return np.maximum(1, (ratio * self.week_size + 1e-9).astype(np.int64))
+
+    def score(self, column: str) -> tuple[NDArray[np.float64] | None, str | None]:
+        """A model's scores, rows without one last; None with the reason where it has none at all."""
+        series = self.rows[column].cast(pl.Float64).fill_nan(None) if column in self.rows.columns else None
+        if series is None or series.null_count() == self.rows.height:
+            return None, "Unavailable: its inputs are not in the source, so it has no score."
+        unscored = series.null_count()
+        note = f"{unscored} of {self.rows.height} rows have no score and rank last." if unscored else None
+        return series.fill_null(-np.inf).to_numpy().astype(np.float64), note
 
 
-def _sample(rows: pl.DataFrame, config: ModelConfig) -> _Sample:
+def draw(rows: pl.DataFrame, samples: int, seed: int) -> Sample:
+    """Sort eligible rows by client and date and draw the resamples.
+
+    Parameters
+    ----------
+    rows : client_id, as_of_date, is_positive and any score columns, one row per eligible client and week.
+    """
+    rows = rows.sort("client_id", "as_of_date")
     clients, client = np.unique(rows["client_id"].to_numpy().astype(str), return_inverse=True)
-    return _Sample(
+    return Sample(
         rows=rows,
         positive=rows["is_positive"].to_numpy(),
         client=client.astype(np.int64),
         week_size=rows.select(pl.len().over("as_of_date")).to_series().to_numpy().astype(np.int64),
-        multiplicity=resamples(len(clients), config.bootstrap_samples, config.seed),
+        multiplicity=resamples(len(clients), samples, seed),
     )
 
 
-def _divide(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
+def divide(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``part / whole``, NaN where the whole is 0."""
+    return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=whole > 0)
 
 
-def _at(sample: _Sample, flagged: NDArray[np.bool_]) -> dict[str, NDArray[np.float64]]:
+def flagged_metrics(sample: Sample, flagged: NDArray[np.bool_]) -> dict[str, NDArray[np.float64]]:
     """Precision, recall and share of positive clients found, of the flagged rows, per resample."""
     hits = sample.sums((flagged & sample.positive).astype(np.float64))
-    clients = sample.multiplicity.shape[1]
-    found = np.bincount(sample.client[flagged & sample.positive], minlength=clients) > 0
-    there = np.bincount(sample.client[sample.positive], minlength=clients) > 0
-    multiplicity = sample.multiplicity.astype(np.float64)
+    found = np.bincount(sample.client[flagged & sample.positive], minlength=sample.clients) > 0
+    there = np.bincount(sample.client[sample.positive], minlength=sample.clients) > 0
     return {
-        "precision": _divide(hits, sample.sums(flagged.astype(np.float64))),
-        "recall": _divide(hits, sample.sums(sample.positive.astype(np.float64))),
-        "client_recall": _divide(multiplicity @ found, multiplicity @ there),
+        "precision": divide(hits, sample.sums(flagged.astype(np.float64))),
+        "recall": divide(hits, sample.sums(sample.positive.astype(np.float64))),
+        "client_recall": divide(sample.client_sums(found.astype(float)), sample.client_sums(there.astype(float))),
     }
+
+
+def model_metrics(
+    sample: Sample, score: NDArray[np.float64], at: tuple[int, ...], capacity_ratio: float
+) -> dict[str, NDArray[np.float64]]:
+    """Every ranking metric of one model per resample: metric -> shape (samples + 1,).
+
+    auroc, average_precision; precision and recall at each of ``at`` alerts a week and at capacity;
+    client_recall_at_capacity.
+    """
+    auroc, average = ranking_metrics(score, sample.positive, sample.client, sample.multiplicity)
+    out = {"auroc": auroc, "average_precision": average}
+    rank = rank_in_week(sample.rows, score)
+    cuts = {f"at_{k}": np.full(sample.rows.height, k) for k in at} | {"at_capacity": sample.capacity(capacity_ratio)}
+    for cut, size in cuts.items():
+        found = flagged_metrics(sample, rank <= size)
+        out[f"precision_{cut}"], out[f"recall_{cut}"] = found["precision"], found["recall"]
+        if cut == "at_capacity":
+            out["client_recall_at_capacity"] = found["client_recall"]
+    return out
+
+
+def brier(sample: Sample, probability: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Brier score per resample, shape (samples + 1,)."""
+    return divide(sample.sums((probability - sample.positive) ** 2), sample.sums(np.ones(sample.rows.height)))
 
 
 def measure(
@@ -231,53 +302,37 @@ def measure(
             }
         )
 
-    rows = rows.sort("client_id", "as_of_date")
-    sample = _sample(rows, config)
-    positives = int(sample.positive.sum())
+    sample = draw(rows, config.bootstrap_samples, config.seed)
     add("all", "rows_count", float(rows.height))
-    add("all", "positives_count", float(positives))
-    add("all", "clients_count", float(sample.multiplicity.shape[1]))
+    add("all", "positives_count", float(sample.positive.sum()))
+    add("all", "clients_count", float(sample.clients))
     add("all", "weeks_count", float(rows["as_of_date"].n_unique()))
-    one_class = not 0 < positives < rows.height
-    why = f"One class only: {positives} positives in {rows.height} eligible rows." if one_class else None
-    measured: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
-    capacity = np.maximum(1, (config.alert_capacity_ratio * sample.week_size + 1e-9).astype(np.int64))
-    cuts = {f"at_{k}": np.full(rows.height, k) for k in config.precision_at} | {"at_capacity": capacity}
+    measured: dict[str, dict[str, NDArray[np.float64]]] = {}
+    capacity = sample.capacity(config.alert_capacity_ratio)
+    cuts = [*(f"at_{k}" for k in config.precision_at), "at_capacity"]
     names = ["auroc", "average_precision", *(f"{m}_{c}" for c in cuts for m in ("precision", "recall"))]
     for model, column in models.items():
-        series = rows[column].cast(pl.Float64).fill_nan(None) if column in rows.columns else None
-        if one_class or series is None or series.null_count() == rows.height:
-            reason = why or "Unavailable: its inputs are not in the source, so it has no score."
+        score, note = sample.score(column)
+        if score is None or sample.one_class:
             for name in names:
-                add(model, name, None, reason)
+                add(model, name, None, sample.one_class or note)
             continue
-        unscored = series.null_count()
-        note = f"{unscored} of {rows.height} rows have no score and rank last." if unscored else None
-        score = series.fill_null(-np.inf).to_numpy().astype(np.float64)
-        measured[model] = ranking_metrics(score, sample.positive, sample.client, sample.multiplicity)
-        add(model, "auroc", measured[model][0], note)
-        add(model, "average_precision", measured[model][1], note)
-        rank = rank_in_week(rows, score)
-        for cut, size in cuts.items():
-            found = _at(sample, rank <= size)
-            add(model, f"precision_{cut}", found["precision"], note)
-            add(model, f"recall_{cut}", found["recall"], note)
-            if cut == "at_capacity":
-                add(model, "client_recall_at_capacity", found["client_recall"], note)
-        add(model, "ties_at_cut_count", float(_ties(rows, score, rank, capacity)), note)
+        measured[model] = model_metrics(sample, score, config.precision_at, config.alert_capacity_ratio)
+        for name, values in measured[model].items():
+            add(model, name, values, note)
+        rank = rank_in_week(sample.rows, score)
+        add(model, "ties_at_cut_count", float(ties_at_cut(sample.rows, score, rank, capacity).height), note)
         if model in probabilities:
-            probability = rows[probabilities[model]].cast(pl.Float64).fill_nan(None)
+            probability = sample.rows[probabilities[model]].cast(pl.Float64).fill_nan(None)
             if probability.null_count():
                 add(model, "brier", None, "Not a probability on every row: there were no labels to calibrate on.")
             else:
-                error = (probability.to_numpy() - sample.positive) ** 2
-                add(model, "brier", sample.sums(error) / sample.sums(np.ones(rows.height)))
+                add(model, "brier", brier(sample, probability.to_numpy().astype(np.float64)))
     for model in models:
         if model != REFERENCE and model in measured and REFERENCE in measured:
-            add(model, "auroc_gain_of_bcrs", measured[REFERENCE][0] - measured[model][0], "paired by client")
-            add(
-                model, "average_precision_gain_of_bcrs", measured[REFERENCE][1] - measured[model][1], "paired by client"
-            )
+            for name in ("auroc", "average_precision"):
+                gain = measured[REFERENCE][name] - measured[model][name]
+                add(model, f"{name}_gain_of_bcrs", gain, "paired by client")
     # the whole list is read for types: a reason first appears after any number of rows without one
     frame = pl.DataFrame(
         out,
@@ -287,12 +342,14 @@ def measure(
     return METRICS_CONTRACT.conform(frame)
 
 
-def _ties(rows: pl.DataFrame, score: NDArray[np.float64], rank: NDArray[np.int64], capacity: NDArray[np.int64]) -> int:
-    """Rows left out of the alerts although their score equals the last one let in, over all weeks."""
+def ties_at_cut(
+    rows: pl.DataFrame, score: NDArray[np.float64], rank: NDArray[np.int64], capacity: NDArray[np.int64]
+) -> pl.DataFrame:
+    """Rows left out of the alerts although their score equals the last one let in: week, score, rank."""
     frame = pl.DataFrame({"week": rows["as_of_date"], "score": score, "rank": rank, "capacity": capacity})
     last = frame.filter(pl.col("rank") == pl.col("capacity")).select("week", cut="score")
     return (
         frame.join(last, on="week")
         .filter((pl.col("score") == pl.col("cut")) & (pl.col("rank") > pl.col("capacity")))
-        .height
+        .select("week", "score", "rank")
     )
