@@ -117,6 +117,13 @@ class FeatureConfig(_Frozen):
     blacklist_max_hops: Annotated[int, Field(ge=2, le=6)] = Field(
         4, description="How far the nearest blacklisted party is looked for; beyond it most banks are one component."
     )
+    blacklist_path_hops: Annotated[int, Field(ge=1, le=4)] = Field(
+        2,
+        description=(
+            "Up to how many hops the path to a blacklisted party is kept as evidence: at 3, 85 % of the clients of the "
+            "simulated bank have one, through shops and utilities."
+        ),
+    )
     graph_seed: int = Field(11, description="Seed of sampled pivots and of community detection.")
     fatf_black_points: Annotated[int, Field(ge=0)] = Field(
         3, description="Risk points of a country on FATF's call-for-action list: counter-measures."
@@ -587,6 +594,63 @@ class SegmentConfig(_Frozen):
         return self
 
 
+class GovernanceConfig(_Frozen):
+    """When a newly trained model may replace the champion, and when a model may score a week."""
+
+    promotion_samples: Annotated[int, Field(ge=20)] = Field(
+        500, description="Resamples by client of the paired comparison of challenger and champion."
+    )
+    calibration_factor: float = Field(
+        2.0,
+        gt=1,
+        description=(
+            "Expected over observed reports on held-out weeks may lie between 1 / this and this; outside it counts as "
+            "uncalibrated unless the interval of the difference holds zero. Judgement: half or double the work."
+        ),
+    )
+    promotion_psi: float = Field(
+        0.25,
+        gt=0,
+        description="Largest PSI of the challenger's scores against the champion's (Siddiqi 2006: 0.25 is a shift).",
+    )
+    promotion_rank_correlation: Ratio = Field(
+        0.3,
+        description=(
+            "Least Spearman correlation of both models' scores on held-out rows: under it another client list, not a "
+            "retrained one. Judgement; most clients are ordinary and order among them is chance."
+        ),
+    )
+    model_age_days: Days = Field(
+        365,
+        description=(
+            "Oldest model that may score: days from the last week whose labels it learned from to the as-of date. "
+            "A fresh model is four to eight months old already: embargoes and test weeks lie between."
+        ),
+    )
+    support_weeks: Annotated[int, Field(ge=1)] = Field(
+        6, description="Training weeks, evenly spaced, whose values are the training support: neighbours are alike."
+    )
+    support_tail_ratio: Ratio = Field(
+        0.001, description="Share cut off at either end of a feature's training values before the range is taken."
+    )
+    support_widening: float = Field(
+        0.5, ge=0, description="Widening of the range at either end, as a multiple of its width."
+    )
+    support_values_ratio: Ratio = Field(
+        0.005,
+        description=(
+            "Largest share of values of a week outside the training support; five published and simulated sources "
+            "stay under 0.0015, weeks or months after training."
+        ),
+    )
+    support_client_ratio: Ratio = Field(
+        0.05, description="Share of a client's values outside from which the client itself is outside."
+    )
+    support_clients_ratio: Ratio = Field(
+        0.02, description="Largest share of clients outside in a week; the same sources stay under 0.01."
+    )
+
+
 class Config(_Frozen):
     """All knobs of one run."""
 
@@ -600,6 +664,7 @@ class Config(_Frozen):
     evaluation: EvaluationConfig = EvaluationConfig()
     simulation: SimulationConfig = SimulationConfig()
     segments: SegmentConfig = SegmentConfig()
+    governance: GovernanceConfig = GovernanceConfig()
 
     @model_validator(mode="after")
     def _embargo_covers_horizon(self) -> Self:
