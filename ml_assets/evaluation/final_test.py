@@ -6,13 +6,16 @@ beside their scores. Nothing is chosen by what it returns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar, overload
 
 import polars as pl
 
 from ml_assets.config import ModelConfig
 from ml_assets.evaluation.metrics import measure
 from ml_assets.models.splits import SplitPlan, eligible_labels
+
+T = TypeVar("T")
 
 BCRS_COLUMNS = {
     "bcrs": "bcrs_score",
@@ -49,6 +52,7 @@ def _measure(
     )
 
 
+@overload
 def evaluate_test_weeks(
     scores: pl.DataFrame,
     baselines: Mapping[str, pl.DataFrame],
@@ -56,22 +60,53 @@ def evaluate_test_weeks(
     plan: SplitPlan,
     model_id: str,
     config: ModelConfig,
-) -> pl.DataFrame:
+) -> pl.DataFrame: ...
+
+
+@overload
+def evaluate_test_weeks(
+    scores: pl.DataFrame,
+    baselines: Mapping[str, pl.DataFrame],
+    labels: pl.DataFrame,
+    plan: SplitPlan,
+    model_id: str,
+    config: ModelConfig,
+    *,
+    measured_by: Callable[[pl.DataFrame], T],
+) -> T: ...
+
+
+def evaluate_test_weeks(
+    scores: pl.DataFrame,
+    baselines: Mapping[str, pl.DataFrame],
+    labels: pl.DataFrame,
+    plan: SplitPlan,
+    model_id: str,
+    config: ModelConfig,
+    *,
+    measured_by: Callable[[pl.DataFrame], T] | None = None,
+) -> pl.DataFrame | T:
     """Measure B-CRS, its aggregations and the baselines on the test weeks.
 
     Parameters
     ----------
     scores : rows of ``scores.client_scores`` (other weeks are ignored).
-    baselines : name (flat_xgboost, static_kyc, volume_only, fixed_rules) -> client_id, as_of_date, score.
+    baselines : name (flat_xgboost, static_kyc, volume_only, fixed_rules, or any other score to be compared) ->
+        client_id, as_of_date, score.
     labels : columns of ``intermediate.int_client_labels``.
     plan : the plan the model was trained under, from its card.
+    measured_by : what to measure instead of the metrics; gets the eligible test rows with is_positive and a column
+        per score. The evidence report asks for its tables this way, so that no second function reads these labels.
 
     Returns
     -------
-    frame : as ``METRICS_CONTRACT`` with split ``test``. Rows of clients with a prior STR are not measured. Without
-        test weeks, or with one class in them, values are null and the reason says so.
+    frame : as ``METRICS_CONTRACT`` with split ``test``, or what ``measured_by`` returns. Rows of clients with a prior
+        STR are not measured. Without test weeks, or with one class in them, values are null and the reason says so.
     """
-    return _measure(eligible_labels(labels, plan.test_weeks), scores, baselines, "test", model_id, config)
+    eligible = eligible_labels(labels, plan.test_weeks)
+    if measured_by is not None:
+        return measured_by(_beside(eligible, scores, baselines))
+    return _measure(eligible, scores, baselines, "test", model_id, config)
 
 
 def evaluate_validation_weeks(

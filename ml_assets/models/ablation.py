@@ -1,0 +1,235 @@
+"""Refits that say what a part of the design is worth: other pillars, fewer weeks, worse labels.
+
+Rule of this file: it fits on training weeks and scores validation weeks (or rows handed in); it measures nothing,
+knows no test week, and nothing it fits is ever published. A refit uses the same public functions as training.
+
+Refits are cheaper than training: they learn from every positive client and a sample of the others, with all their
+weeks, with fewer rounds and folds. They are compared with a refit at the same effort with nothing changed, never
+with the champion.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from itertools import combinations
+
+import numpy as np
+import polars as pl
+
+from ml_assets.config import EvaluationConfig, ModelConfig
+from ml_assets.models.aggregation import _fit_linear, fit_aggregation, score_matrix
+from ml_assets.models.baselines import fit_flat, score_flat
+from ml_assets.models.matrix import GRAIN
+from ml_assets.models.names import PILLARS, SCHEME_PILLAR, SCORE_OF
+from ml_assets.models.pipeline import add_scheme_score, tier2_inputs, widen
+from ml_assets.models.sampling import uniform_draws
+from ml_assets.models.splits import SplitPlan, eligible_labels
+from ml_assets.models.tier1 import fit_tier1, training_rows
+from ml_assets.models.tier2 import fit_tier2
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Some pillars under the weighted linear aggregation: ``columns`` with their ``weights`` on the simplex."""
+
+    columns: tuple[str, ...]
+    weights: tuple[float, ...]
+
+    @property
+    def name(self) -> str:
+        """``P1+P4`` for S_P1 and S_P4."""
+        return subset_name(self.columns)
+
+
+def subset_name(columns: Sequence[str]) -> str:
+    """Pillars of score columns, as tables show them.
+
+    >>> subset_name(["s_p1_score", "s_p6_score"])
+    'P1+P6'
+    """
+    return "+".join(c[2:4].upper() for c in columns)
+
+
+def fit_subsets(
+    scores: pl.DataFrame, labels: pl.DataFrame, plan: SplitPlan, config: ModelConfig, limit: int
+) -> tuple[list[Subset], str]:
+    """Refit the weighted linear aggregation on every combination of the pillar scores that exist.
+
+    Parameters
+    ----------
+    scores : what the champion's aggregation was fitted on: client_id, as_of_date, ``s_p1_score`` .. ``s_p6_score``,
+        out-of-fold in training weeks.
+    limit : rows used per fit; above it negatives are sampled (seeded), which moves the intercept and not the weights.
+
+    Returns
+    -------
+    (subsets, reason) : 63 subsets for six scores, smallest first, all six last; none, and why, without labels.
+    """
+    data = training_rows(scores, labels, plan, config)
+    if not data.can_supervise:
+        return [], data.reason
+    columns = [c for c in SCORE_OF.values() if c in scores.columns and scores[c].is_not_null().any()]
+    usable = data.is_train & data.is_eligible
+    share = limit / max(1, int(usable.sum()))
+    draws = uniform_draws(data.rows["client_id"], data.rows["as_of_date"], config.seed + 1)
+    usable &= data.is_positive | (draws < share)
+    matrix = score_matrix(data.rows, tuple(columns))[usable]
+    target = data.is_positive[usable]
+    subsets = []
+    for size in range(1, len(columns) + 1):
+        for chosen in combinations(range(len(columns)), size):
+            part = matrix[:, chosen]
+            known = ~np.isnan(part).all(axis=1)
+            if not 0 < target[known].sum() < known.sum():
+                continue
+            weights, _, _, _ = _fit_linear(part[known], target[known])
+            subsets.append(Subset(tuple(columns[i] for i in chosen), tuple(float(w) for w in weights)))
+    return subsets, "" if subsets else "No pillar has a score."
+
+
+def score_subset(subset: Subset, scores: pl.DataFrame) -> pl.Series:
+    """Weighted mean of the subset's pillar scores, 0-100, one per row; a missing pillar's weight goes to the others.
+
+    Null where a row has none of the pillars.
+    """
+    matrix = score_matrix(scores, subset.columns)
+    known = ~np.isnan(matrix)
+    weights = known * np.array(subset.weights)
+    # pillars that weigh nothing stand in only where no other is known
+    weights = np.where(weights.sum(axis=1, keepdims=True) > 0, weights, known.astype(np.float64))
+    total = weights.sum(axis=1)
+    mean = np.divide(
+        (weights * np.nan_to_num(matrix)).sum(axis=1), total, out=np.full(len(total), np.nan), where=total > 0
+    )
+    return pl.Series(subset.name, mean).fill_nan(None)
+
+
+def refit_config(config: ModelConfig, effort: EvaluationConfig) -> ModelConfig:
+    """The knobs of refits: fewer rounds and folds, otherwise the champion's."""
+    return config.model_copy(
+        update={
+            "trees": min(config.trees, effort.refit_trees),
+            "folds": min(config.folds, effort.refit_folds),
+            "isolation_trees": max(10, config.isolation_trees // 2),
+        }
+    )
+
+
+def refit_clients(labels: pl.DataFrame, weeks: Sequence[date], count: int, seed: int) -> list[str]:
+    """Every client positive in ``weeks`` and ``count`` of the others, sampled by a seeded hash; sorted.
+
+    Parameters
+    ----------
+    labels : columns of ``intermediate.int_client_labels``.
+    """
+    clients = eligible_labels(labels, weeks).group_by("client_id").agg(pl.col("is_positive").any()).sort("client_id")
+    # one date for all: the draw belongs to the client, not to a week
+    day = pl.repeat(min(weeks) if weeks else None, clients.height, dtype=pl.Date, eager=True)
+    draws = uniform_draws(clients["client_id"], day, seed)
+    others = clients.with_columns(draw=pl.Series(draws)).filter(~pl.col("is_positive")).sort("draw").head(count)
+    return sorted([*clients.filter("is_positive")["client_id"].to_list(), *others["client_id"].to_list()])
+
+
+def with_newest_weeks(plan: SplitPlan, weeks: int) -> SplitPlan:
+    """``plan`` with only the newest ``weeks`` training weeks; counts of rows and positives are not brought along."""
+    return plan.model_copy(update={"train_weeks": plan.train_weeks[-weeks:]})
+
+
+def learning_weeks(plan: SplitPlan, points: int) -> list[int]:
+    """Numbers of training weeks of the learning curve, ascending, evenly spaced, the last one all.
+
+    >>> plan = SplitPlan.model_construct(train_weeks=tuple(range(22)))
+    >>> learning_weeks(plan, 4)
+    [6, 11, 16, 22]
+    """
+    total = len(plan.train_weeks)
+    return sorted({max(1, min(total, round(total * k / points + 1e-9))) for k in range(1, points + 1)})
+
+
+def delay_labels(labels: pl.DataFrame, plan: SplitPlan, days: int) -> pl.DataFrame:
+    """Labels of training weeks as known ``days`` later than they were: what is not yet known counts as negative.
+
+    Training takes place at the first validation week; an STR with ``next_str_date + days`` after it is not known
+    then. Validation labels stay.
+
+    Parameters
+    ----------
+    labels : columns of ``intermediate.int_client_labels`` with next_str_date.
+    """
+    if not plan.validation_weeks:
+        return labels
+    cutoff = min(plan.validation_weeks)
+    late = pl.col("as_of_date").is_in(list(plan.train_weeks)) & (
+        pl.col("next_str_date").dt.offset_by(f"{days}d") > pl.lit(cutoff)
+    )
+    return labels.with_columns(is_str_within_horizon=pl.col("is_str_within_horizon") & ~late.fill_null(False))
+
+
+def drop_labels(labels: pl.DataFrame, plan: SplitPlan, ratio: float, seed: int) -> pl.DataFrame:
+    """Labels in which a share of the positive training clients lost its STR: their rows count as negative.
+
+    A client that loses its STR at 5 % also loses it at 10 %. Validation labels stay.
+    """
+    positive = (
+        eligible_labels(labels, plan.train_weeks)
+        .filter("is_positive")
+        .select(pl.col("client_id").unique().sort())
+        .with_columns(as_of_date=pl.lit(min(plan.train_weeks) if plan.train_weeks else None, pl.Date))
+    )
+    draws = uniform_draws(positive["client_id"], positive["as_of_date"], seed)
+    # by rank, so that the share is met even with few clients
+    order = np.argsort(np.argsort(draws, kind="stable"), kind="stable")
+    lost = positive.filter(pl.Series(order < math.ceil(ratio * positive.height - 1e-9)))["client_id"].to_list()
+    hit = pl.col("client_id").is_in(lost) & pl.col("as_of_date").is_in(list(plan.train_weeks))
+    return labels.with_columns(is_str_within_horizon=pl.col("is_str_within_horizon") & ~hit)
+
+
+def refit_two_tier(
+    features: Mapping[str, pl.DataFrame], labels: pl.DataFrame, plan: SplitPlan, config: ModelConfig
+) -> pl.DataFrame:
+    """Fit both tiers and the aggregation and score the validation weeks.
+
+    Parameters
+    ----------
+    features : pillar key -> feature frame with rows of training and validation weeks.
+
+    Returns
+    -------
+    frame : client_id, as_of_date, score (champion's log-odds) of validation weeks.
+    """
+    tier1 = {p: fit_tier1(p, features[p], labels, plan, config)[1] for p in PILLARS if p in features}
+    wide = widen(tier1)
+    design, schemes = tier2_inputs(wide, features[SCHEME_PILLAR], config)
+    _, tier2 = fit_tier2(design, schemes, labels, plan, config)
+    _, validation = fit_aggregation(add_scheme_score(wide, tier2), labels, plan, config)
+    return validation.select(*GRAIN, score="champion_raw")
+
+
+def refit_flat(
+    features: Mapping[str, pl.DataFrame], labels: pl.DataFrame, plan: SplitPlan, config: ModelConfig
+) -> pl.DataFrame:
+    """Fit the flat baseline and score the validation weeks: client_id, as_of_date, score."""
+    model = fit_flat({p: features[p] for p in PILLARS}, labels, plan, config)
+    weeks = list(plan.validation_weeks)
+    return score_flat(model, {p: features[p].filter(pl.col("as_of_date").is_in(weeks)) for p in PILLARS})
+
+
+def refit_pillar(
+    pillar: str,
+    features: pl.DataFrame,
+    without: Sequence[str],
+    labels: pl.DataFrame,
+    plan: SplitPlan,
+    config: ModelConfig,
+) -> pl.DataFrame:
+    """Fit one pillar without some of its columns; its validation scores.
+
+    Returns
+    -------
+    frame : client_id, as_of_date, supervised_score, pillar_score; null where the half could not be fitted.
+    """
+    _, scores = fit_tier1(pillar, features.drop(list(without), strict=False), labels, plan, config)
+    return scores.filter(pl.col("split") == "validation").select(*GRAIN, "supervised_score", "pillar_score")
