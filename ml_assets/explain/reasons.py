@@ -20,12 +20,16 @@ from numpy.typing import NDArray
 from ml_assets.config import ModelConfig
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.explain.decomposition import pillar_contributions
+from ml_assets.features.peers import beside
 from ml_assets.models.matrix import GRAIN, numeric_columns, to_matrix
 from ml_assets.models.names import BASE, PILLARS, SCHEME_PILLAR, SCORE_OF
 from ml_assets.models.pipeline import tier2_inputs
 from ml_assets.models.registry import ModelBundle
 from ml_assets.models.tier1 import Tier1Model
 from ml_assets.models.tier2 import Tier2Model
+
+NORMAL_DAYS = 364
+"""Days before an alert whose as-of dates make the client's own normal: 52 whole weeks."""
 
 REASONS_CONTRACT = TableContract(
     schema="scores",
@@ -42,8 +46,8 @@ REASONS_CONTRACT = TableContract(
         Column(
             "own_normal",
             "number",
-            "Mean of the client's own earlier as-of dates.",
-            null_rule="no earlier as-of date with a value",
+            "Mean of the client's own as-of dates in the year before.",
+            null_rule="no as-of date with a value in the year before",
         ),
         Column("peer_normal", "number", "Median of the client's peers on the same date.", null_rule="no peer value"),
         Column("contribution", "number", "Part of the pillar's contribution to the champion, log-odds."),
@@ -68,22 +72,20 @@ class Explained:
 
 
 def normals(
-    features: pl.DataFrame, alerts: pl.DataFrame, groups: pl.DataFrame | None, minimum_peers: int
+    features: pl.DataFrame, alerts: pl.DataFrame, groups: pl.DataFrame, peer_normals: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The client's own normal and its peers' normal of every numeric feature.
 
     Parameters
     ----------
-    features : feature rows of the alerts' weeks (all clients) and of earlier weeks (at least the alerts' clients).
+    features : feature rows of the alerts' clients, earlier weeks included.
     alerts : client_id, as_of_date.
-    groups : client_id, as_of_date and the columns that make a peer group (industry, size_bucket); None takes all
-        clients of the week.
-    minimum_peers : a smaller group is replaced by all clients of the week.
+    groups, peer_normals : rows of ``features.peer_groups`` and ``features.peer_normals``, at least for the alerts.
 
     Returns
     -------
-    (own, peers) : one row per alert, sorted by grain: means over the client's earlier as-of dates (null without
-        one), and medians over the peer group on the same date.
+    (own, peers) : one row per alert, sorted by grain: means over the client's as-of dates in the year before (null
+        without one), and medians over the peer group on the same date (:mod:`ml_assets.features.peers`).
     """
     keys = alerts.select(GRAIN).sort(list(GRAIN))
     names = numeric_columns(features)
@@ -91,7 +93,10 @@ def normals(
     earlier = (
         keys.rename({"as_of_date": "_alert"})
         .join(values, on="client_id")
-        .filter(pl.col("as_of_date") < pl.col("_alert"))
+        .filter(
+            (pl.col("as_of_date") < pl.col("_alert"))
+            & (pl.col("as_of_date") >= pl.col("_alert") - pl.duration(days=NORMAL_DAYS))
+        )
     )
     own = keys.join(
         earlier.sort("client_id", "_alert", "as_of_date")
@@ -101,30 +106,7 @@ def normals(
         how="left",
         maintain_order="left",
     )
-    week = values.join(keys.select("as_of_date").unique(), on="as_of_date", how="semi")
-    everyone = keys.join(
-        week.group_by("as_of_date").agg(pl.col(n).median() for n in names),
-        on="as_of_date",
-        how="left",
-        maintain_order="left",
-    )
-    parts = [c for c in groups.columns if c not in GRAIN] if groups is not None else []
-    if groups is None or not parts:
-        return own, everyone
-    grouped = week.join(groups, on=list(GRAIN), how="left")
-    medians = (
-        grouped.group_by("as_of_date", *parts)
-        .agg(pl.len().alias("_peers"), *(pl.col(n).median() for n in names))
-        .filter(pl.col("_peers") >= minimum_peers)
-    )
-    near = keys.join(groups, on=list(GRAIN), how="left", maintain_order="left").join(
-        medians, on=["as_of_date", *parts], how="left", nulls_equal=True, maintain_order="left"
-    )
-    has_peers = near["_peers"].is_not_null()
-    peers = keys.with_columns(
-        [pl.select(pl.when(has_peers).then(near[n]).otherwise(everyone[n])).to_series().alias(n) for n in names]
-    )
-    return own, peers
+    return own, beside(keys, groups, peer_normals.filter(pl.col("feature").is_in(names)))
 
 
 def _positive_shares(parts: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -308,8 +290,8 @@ def explain_alerts(
     wide: pl.DataFrame,
     features: Mapping[str, pl.DataFrame],
     contracts: Mapping[str, TableContract],
-    groups: pl.DataFrame | None,
-    minimum_peers: int,
+    groups: pl.DataFrame,
+    peer_normals: pl.DataFrame,
 ) -> pl.DataFrame:
     """Reasons of alerts from the frames a scoring run has at hand.
 
@@ -317,10 +299,10 @@ def explain_alerts(
     ----------
     alerts : client_id, as_of_date; no row is fine.
     wide : ``s_p1_score`` .. ``s_p6_score``, at least for the alerts (``ScoredWeeks.wide``).
-    features : pillar key -> feature rows: all clients in the alerts' weeks (peers) and earlier weeks of the alerts'
-        clients (own normal; without them it is null).
+    features : pillar key -> feature rows of the alerts' clients: the alerts' weeks and earlier ones (own normal;
+        without them it is null).
     contracts : pillar key -> contract of its feature table, for words and units.
-    groups, minimum_peers : as for :func:`normals`.
+    groups, peer_normals : as for :func:`normals`.
 
     Returns
     -------
@@ -333,7 +315,7 @@ def explain_alerts(
     explained: dict[str, Explained] = {}
     for pillar, frame in features.items():
         here = frame.join(keys, on=list(GRAIN), how="semi")
-        own, peers = normals(frame, keys, groups, minimum_peers)
+        own, peers = normals(frame, keys, groups, peer_normals)
         columns = {c.name: c for c in contracts[pillar].columns} if pillar in contracts else {}
         if pillar == SCHEME_PILLAR:
             here, _ = tier2_inputs(rows, here, bundle.config.models)

@@ -4,23 +4,30 @@ Rule of this file: groups and their medians, for any feature; no feature is defi
 as-of week from that week's profiles alone, so a week needs no other week, but it needs *whole* weeks: the frame
 handed in holds every spine row of each as-of date in it, or the groups mean something else.
 
-Groups fall back where they are small: industry and size together, else size, else all clients of the week. A client
-is always compared with *all* clients of the level it fell back to, those with a group of their own included: the
-clients left over by the large groups are no group of like clients.
+Groups fall back where they are small: industry and size together, else industry, else size, else all clients of the
+week. Industry comes before size because what an account does follows from the trade before it follows from the
+turnover: a small restaurant is more like a large restaurant than like a small law firm. A client is always compared
+with *all* clients of the level it fell back to, those with a group of their own included: the clients left over by
+the large groups are no group of like clients.
+
+What is normal is the median, and how far from it is usual the median absolute deviation: up to half of the group may
+be launderers before either moves without bound (Hampel, J. American Statistical Association 69, 1974).
 """
 
 from __future__ import annotations
 
 from typing import Final, Literal
 
+import numpy as np
 import polars as pl
+from numba import njit
 
 from ml_assets.config import FeatureConfig
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.features.columns import GRAIN, GRAIN_COLUMNS
 
-Level = Literal["industry_size", "size", "all"]
-LEVELS: Final[tuple[Level, ...]] = ("industry_size", "size", "all")
+Level = Literal["industry_size", "industry", "size", "all"]
+LEVELS: Final[tuple[Level, ...]] = ("industry_size", "industry", "size", "all")
 """Levels of comparison, narrowest first."""
 
 GROUPS_CONTRACT: Final = TableContract(
@@ -30,7 +37,11 @@ GROUPS_CONTRACT: Final = TableContract(
     grain=GRAIN,
     columns=(
         *GRAIN_COLUMNS,
-        Column("peer_group", "text", "Name of the group: 'retail, small', 'size small' or 'all clients'."),
+        Column(
+            "peer_group",
+            "text",
+            "Name of the group: 'retail, small', 'industry retail', 'size small' or 'all clients'.",
+        ),
         Column("peer_level", "text", "How far the group fell back.", allowed=LEVELS),
         Column("peer_count", "integer", "Clients in the group, the client itself included.", "count", minimum=1),
     ),
@@ -55,12 +66,13 @@ NORMALS_CONTRACT: Final = TableContract(
             null_rule="null where no client of the group has a value",
         ),
         Column(
-            "peer_iqr",
+            "peer_mad",
             "number",
-            "Interquartile range of the feature among the group's clients.",
+            "Median absolute deviation of the feature among the group's clients.",
             unit="see feature",
-            formula="75th minus 25th percentile, linear interpolation (Hyndman & Fan 1996, type 7)",
+            formula="median of |value - peer_median|, same values; times 1.4826 it estimates a standard deviation",
             null_rule="null where no client of the group has a value",
+            source="Hampel, J. American Statistical Association 69 (1974)",
             minimum=0,
         ),
         Column("peer_value_count", "integer", "Clients of the group with a value.", "count", minimum=0),
@@ -73,6 +85,8 @@ def _key(level: Level) -> pl.Expr:
     """Name of the group a row belongs to at ``level``; null where its profile does not say."""
     if level == "industry_size":
         return pl.concat_str("industry", "size_bucket", separator=", ")
+    if level == "industry":
+        return pl.lit("industry ") + pl.col("industry")
     if level == "size":
         return pl.lit("size ") + pl.col("size_bucket")
     return pl.lit("all clients")
@@ -145,6 +159,37 @@ def members(profiles: pl.DataFrame, groups: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+@njit(cache=True)
+def _medians(values, offsets, rows):  # type: ignore[no-untyped-def]
+    """Median, median absolute deviation and number of values per group and feature, shape (groups, features).
+
+    ``values`` has one row per feature and one column per client, NaN for null; the clients of group g are
+    ``rows[offsets[g]:offsets[g + 1]]``. NaN where a group has no value. O(group members x features).
+    """
+    groups, features = len(offsets) - 1, values.shape[0]
+    median = np.full((groups, features), np.nan)
+    deviation = np.full((groups, features), np.nan)
+    count = np.zeros((groups, features), dtype=np.int64)
+    buffer = np.empty(len(rows))
+    for f in range(features):
+        for g in range(groups):
+            n = 0
+            for r in range(offsets[g], offsets[g + 1]):
+                x = values[f, rows[r]]
+                if not np.isnan(x):
+                    buffer[n] = x
+                    n += 1
+            count[g, f] = n
+            if n == 0:
+                continue
+            middle = np.median(buffer[:n])
+            median[g, f] = middle
+            for k in range(n):
+                buffer[k] = abs(buffer[k] - middle)
+            deviation[g, f] = np.median(buffer[:n])
+    return median, deviation, count
+
+
 def normals(features: pl.DataFrame, profiles: pl.DataFrame, groups: pl.DataFrame) -> pl.DataFrame:
     """Median and spread of every feature among the peers.
 
@@ -155,27 +200,54 @@ def normals(features: pl.DataFrame, profiles: pl.DataFrame, groups: pl.DataFrame
 
     Returns
     -------
-    Rows of :data:`NORMALS_CONTRACT`: one per as-of date, group in use and feature. Join to a client by its group.
+    Rows of :data:`NORMALS_CONTRACT`: one per as-of date, group in use and feature. Join to a client by its group
+    (:func:`beside`).
     """
-    names = [n for n in features.columns if n not in GRAIN]
-    if not names:
-        return NORMALS_CONTRACT.empty()
-    values = members(profiles, groups).join(
-        features.with_columns(pl.col(names).cast(pl.Float64).fill_nan(None)), on=list(GRAIN), how="left"
-    )
-    statistics = {
-        "peer_median": pl.col(names).median(),
-        "peer_iqr": pl.col(names).quantile(0.75, "linear") - pl.col(names).quantile(0.25, "linear"),
-        "peer_value_count": pl.col(names).count().cast(pl.Int64),
-    }
-    keys = ["as_of_date", "peer_group"]
-    out: pl.DataFrame | None = None
-    for name, expression in statistics.items():
-        part = (
-            values.group_by(keys)
-            .agg(expression)
-            .unpivot(on=names, index=keys, variable_name="feature", value_name=name)
+    names = [n for n, t in features.schema.items() if n not in GRAIN and (t.is_numeric() or t == pl.Boolean)]
+    parts = [NORMALS_CONTRACT.empty()]
+    belongs = members(profiles, groups)
+    values = features.select(*GRAIN, pl.col(names).cast(pl.Float64)).sort(list(GRAIN))
+    # week by week: the values of one week as one matrix, whatever number of weeks is asked for
+    for week in belongs["as_of_date"].unique().sort() if names else []:
+        now = pl.col("as_of_date") == week
+        here = values.filter(now).with_row_index("row")
+        of_group = belongs.filter(now).join(here.select("client_id", "row"), on="client_id", maintain_order="left")
+        sizes = of_group.group_by("peer_group", maintain_order=True).len()
+        offsets = np.concatenate([[0], np.cumsum(sizes["len"].to_numpy())]).astype(np.int64)
+        matrix = np.ascontiguousarray(here.select(names).fill_null(float("nan")).to_numpy().T)
+        median, deviation, count = _medians(matrix, offsets, of_group["row"].to_numpy().astype(np.int64))
+        parts.append(
+            pl.DataFrame(
+                {
+                    "as_of_date": pl.repeat(week, median.size, dtype=pl.Date, eager=True),
+                    "peer_group": pl.Series(np.repeat(sizes["peer_group"].to_numpy(), len(names)), dtype=pl.String),
+                    "feature": pl.Series(names * sizes.height, dtype=pl.String),
+                    "peer_median": median.ravel(),
+                    "peer_mad": deviation.ravel(),
+                    "peer_value_count": count.ravel(),
+                }
+            )
         )
-        out = part if out is None else out.join(part, on=[*keys, "feature"])
-    assert out is not None
-    return NORMALS_CONTRACT.conform(out)
+    return NORMALS_CONTRACT.conform(pl.concat(parts))
+
+
+def beside(rows: pl.DataFrame, groups: pl.DataFrame, peer_normals: pl.DataFrame) -> pl.DataFrame:
+    """What is normal among the peers of some clients, one column per feature.
+
+    Parameters
+    ----------
+    rows : client_id, as_of_date.
+    groups : rows of :data:`GROUPS_CONTRACT`, at least for ``rows``.
+    peer_normals : rows of :data:`NORMALS_CONTRACT`, at least for the groups of ``rows``.
+
+    Returns
+    -------
+    One row per row of ``rows``, sorted by grain: the peers' median of every feature in ``peer_normals``, null where
+    no peer has a value or the client has no group.
+    """
+    keys = ["as_of_date", "peer_group"]
+    own = rows.select(GRAIN).sort(list(GRAIN)).join(groups.select(*GRAIN, "peer_group"), on=list(GRAIN), how="left")
+    names = peer_normals["feature"].unique().sort().to_list()
+    wanted = peer_normals.join(own.select(keys).unique(), on=keys, how="semi")
+    medians = wanted.pivot("feature", on_columns=names, index=keys, values="peer_median")
+    return own.join(medians, on=keys, how="left").select(*GRAIN, *names).sort(list(GRAIN))

@@ -14,12 +14,14 @@ import polars as pl
 from ml_assets.contracts import TableContract
 from ml_assets.contracts.tables import AS_OF_WEEKS_TABLE, CALENDAR_PLAN
 from ml_assets.features import (
+    blacklist_paths,
     p1_volume_velocity,
     p2_network,
     p3_temporal,
     p4_typology,
     p5_profile,
     p6_scheme,
+    peers,
 )
 from ml_assets.models.calendar import plan_calendar
 from orchestration.defs.checks import check_result, check_spec
@@ -72,6 +74,10 @@ def calendar(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterato
         asset_key=["intermediate", CALENDAR_PLAN.name],
         metadata=run_metadata(1, {"plan": markdown_table(plan.plan_frame())}),
     )
+
+
+WEEKS_AT_ONCE = 8
+"""Weeks whose features are held together: all features of more weeks would not fit a small machine at bank size."""
 
 
 def _windows(warehouse: Warehouse, weeks: list[date]) -> dict[str, pl.DataFrame]:
@@ -192,4 +198,92 @@ feat_p5 = pillar_asset(p5_profile.CONTRACT, p5_profile.build, _profiles, [WINDOW
 feat_p6 = pillar_asset(
     p6_scheme.CONTRACT, p6_scheme.build_with_hits, _schemes, [WINDOWS_KEY, *SCHEME_KEYS], p6_scheme.HITS_CONTRACT
 )
-FEATURE_ASSETS = [feat_p1, feat_p2, feat_p3, feat_p4, feat_p5, feat_p6]
+FEATURE_KEYS = [
+    dg.AssetKey(["features", module.CONTRACT.name])
+    for module in (p1_volume_velocity, p2_network, p3_temporal, p4_typology, p5_profile, p6_scheme)
+]
+
+
+def _weekly_spec(contract: TableContract, deps: list[dg.AssetKey]) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        ["features", contract.name],
+        deps=deps,
+        group_name="features",
+        kinds={"python", "polars", "duckdb"},
+        description=contract.description,
+        metadata=definition_metadata(contract),
+        partitions_def=AS_OF_WEEKS,
+    )
+
+
+GROUPS_KEY = dg.AssetKey(["features", peers.GROUPS_CONTRACT.name])
+NORMALS_KEY = dg.AssetKey(["features", peers.NORMALS_CONTRACT.name])
+
+
+@dg.multi_asset(
+    name="peers",
+    specs=[
+        _weekly_spec(peers.GROUPS_CONTRACT, [SPINE_KEY]),
+        _weekly_spec(peers.NORMALS_CONTRACT, [SPINE_KEY, *FEATURE_KEYS]),
+    ],
+    check_specs=[check_spec(GROUPS_KEY), check_spec(NORMALS_KEY)],
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    retry_policy=RETRY,
+)
+def peer_comparison(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
+    """With whom every client is compared, and what is normal among them, for every feature."""
+    weeks = weeks_of(context)
+    profiles = read_weeks(
+        warehouse, "intermediate.int_client_weeks", weeks, "client_id, as_of_date, industry, size_bucket"
+    )
+    groups = peers.peer_groups(profiles, CONFIG.features)
+    parts = [peers.NORMALS_CONTRACT.empty()]
+    for at in range(0, len(weeks), WEEKS_AT_ONCE):
+        some = pl.col("as_of_date").is_in(weeks[at : at + WEEKS_AT_ONCE])
+        for key in FEATURE_KEYS:
+            frame = read_weeks(warehouse, ".".join(key.path), weeks[at : at + WEEKS_AT_ONCE])
+            parts.append(peers.normals(frame, profiles.filter(some), groups.filter(some)))
+    normals = peers.NORMALS_CONTRACT.conform(pl.concat(parts))
+    newest = groups.filter(pl.col("as_of_date") == weeks[-1])
+    levels = newest.group_by("peer_level").agg(
+        pl.len().alias("clients"), pl.col("peer_group").n_unique().alias("groups"), pl.col("peer_count").min()
+    )
+    warehouse.replace_weeks(peers.GROUPS_CONTRACT, groups, weeks)
+    warehouse.replace_weeks(peers.NORMALS_CONTRACT, normals, weeks)
+    yield dg.MaterializeResult(
+        asset_key=GROUPS_KEY,
+        metadata=run_metadata(groups.height, {"newest week": markdown_table(levels.sort("peer_level"))}),
+    )
+    yield check_result(groups, peers.GROUPS_CONTRACT, expected_rows=profiles.height)
+    yield dg.MaterializeResult(asset_key=NORMALS_KEY, metadata=run_metadata(normals.height))
+    yield check_result(normals, peers.NORMALS_CONTRACT)
+
+
+PATHS_KEY = dg.AssetKey(["features", blacklist_paths.CONTRACT.name])
+
+
+@dg.multi_asset(
+    name="blacklist_paths",
+    specs=[
+        _weekly_spec(blacklist_paths.CONTRACT, [TRANSACTIONS_KEY, SPINE_KEY, dg.AssetKey(["staging", "stg_blacklist"])])
+    ],
+    check_specs=[check_spec(PATHS_KEY)],
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    retry_policy=RETRY,
+)
+def paths_to_listed_parties(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
+    """The shortest paths from clients to listed parties."""
+    weeks = weeks_of(context)
+    history = read_history(warehouse, weeks)
+    blacklist = warehouse.read("select entity_id, list_name, listed_date from staging.stg_blacklist order by all")
+    frame = blacklist_paths.build(history, read_spine(warehouse, history, weeks), CONFIG.features, blacklist=blacklist)
+    warehouse.replace_weeks(blacklist_paths.CONTRACT, frame, weeks)
+    hops = frame.filter(pl.col("as_of_date") == weeks[-1]).group_by("path_hops").len("paths").sort("path_hops")
+    yield dg.MaterializeResult(
+        asset_key=PATHS_KEY, metadata=run_metadata(frame.height, {"newest week": markdown_table(hops)})
+    )
+    # no path at all is a good week, not a missing one
+    yield check_result(frame, blacklist_paths.CONTRACT, allows_empty=True)
+
+
+FEATURE_ASSETS = [feat_p1, feat_p2, feat_p3, feat_p4, feat_p5, feat_p6, peer_comparison, paths_to_listed_parties]

@@ -10,7 +10,8 @@ import polars as pl
 
 from ml_assets.contracts import TableContract
 from ml_assets.explain.decomposition import CONTRIBUTIONS_CONTRACT, pillar_contributions
-from ml_assets.explain.reasons import REASONS_CONTRACT, explain_alerts
+from ml_assets.explain.reasons import NORMAL_DAYS, REASONS_CONTRACT, explain_alerts
+from ml_assets.features.peers import GROUPS_CONTRACT, NORMALS_CONTRACT
 from ml_assets.models.aggregation import SCORES_CONTRACT
 from ml_assets.models.names import PILLARS, SCHEME_PILLAR
 from ml_assets.models.pipeline import add_scheme_score, score_clients, tier2_inputs, widen
@@ -20,7 +21,7 @@ from ml_assets.models.tier2 import TIER2_CONTRACT, score_tier2
 from orchestration.defs.checks import check_result, check_spec
 from orchestration.defs.metadata import definition_metadata, distribution_picture, markdown_table, run_metadata
 from orchestration.defs.partitions import AS_OF_WEEKS, weeks_of
-from orchestration.defs.reading import SPINE_KEY, read_weeks
+from orchestration.defs.reading import read_weeks
 from orchestration.defs.resources import CONFIG, SETTINGS, Warehouse
 from orchestration.defs.training import CONTRACTS, FEATURE_HASH, feature_keys, read_selection
 from orchestration.defs.warehouse import RETRY
@@ -187,7 +188,7 @@ def contributions(context: dg.AssetExecutionContext, warehouse: Warehouse) -> It
         SCORES_KEY,
         dg.AssetKey([CONTRIBUTIONS_CONTRACT.schema, CONTRIBUTIONS_CONTRACT.name]),
         *feature_keys(*CONTRACTS),
-        SPINE_KEY,
+        *(dg.AssetKey([c.schema, c.name]) for c in (GROUPS_CONTRACT, NORMALS_CONTRACT)),
     ],
     group_name="scores",
     kinds={"python", "xgboost", "duckdb"},
@@ -209,8 +210,9 @@ def _explain(warehouse: Warehouse, bundle: ModelBundle, weeks: list[date]) -> pl
         .filter(pl.col("is_alert") | (pl.col("rank_in_week_count") <= CONFIG.models.explained_clients))
         .select("client_id", "as_of_date")
     )
-    groups = read_weeks(
-        warehouse, "intermediate.int_client_weeks", weeks, "client_id, as_of_date, industry, size_bucket"
+    groups = read_weeks(warehouse, GROUPS_CONTRACT.address, weeks)
+    normals = warehouse.read(
+        f"from {NORMALS_CONTRACT.address} where as_of_date in (select unnest(?::date[])) order by all", [weeks]
     )
     features = {p: _alert_features(warehouse, c.address, alerts, weeks) for p, c in CONTRACTS.items()}
     return explain_alerts(
@@ -220,7 +222,7 @@ def _explain(warehouse: Warehouse, bundle: ModelBundle, weeks: list[date]) -> pl
         features,
         _worded_contracts(),
         groups,
-        CONFIG.features.peer_minimum_clients,
+        normals,
     )
 
 
@@ -237,14 +239,12 @@ def _worded_contracts() -> dict[str, TableContract]:
 
 
 def _alert_features(warehouse: Warehouse, address: str, alerts: pl.DataFrame, weeks: list[date]) -> pl.DataFrame:
-    """Feature rows of all clients in the alerts' weeks, and of the alerts' clients in the year before."""
-    # two plain filters: one query with `or` between them makes DuckDB test every row against both lists
-    earlier = warehouse.read(
-        f"select * from {address} where as_of_date < ? and as_of_date >= ? "
+    """Feature rows of the alerts' clients in the alerts' weeks and in the year before them."""
+    return warehouse.read(
+        f"select * from {address} where as_of_date <= ? and as_of_date >= ? "
         "and client_id in (select unnest(?::varchar[])) order by client_id, as_of_date",
-        [weeks[0], weeks[0] - timedelta(days=364), alerts["client_id"].unique().to_list()],
+        [weeks[-1], weeks[0] - timedelta(days=NORMAL_DAYS), alerts["client_id"].unique().sort().to_list()],
     )
-    return pl.concat([read_weeks(warehouse, address, weeks), earlier])
 
 
 SCORE_ASSETS = [*TIER1_ASSETS, tier2_scheme, client_scores, contributions, reasons]

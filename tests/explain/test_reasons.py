@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ml_assets.config import ModelConfig
+from ml_assets.config import FeatureConfig, ModelConfig
 from ml_assets.contracts.table import Column
 from ml_assets.explain.reasons import (
     REASONS_CONTRACT,
@@ -15,6 +15,8 @@ from ml_assets.explain.reasons import (
     normals,
     reason_text,
 )
+from ml_assets.features.peers import normals as peers_normals
+from ml_assets.features.peers import peer_groups
 from ml_assets.models.boosting import fit_grouped
 from ml_assets.models.isolation import fit_forest
 from ml_assets.models.scaling import fit_scaler
@@ -136,26 +138,28 @@ def test_flags_and_unknown_columns_in_words():
 
 
 def test_normals_by_hand():
-    weeks = [DAY - timedelta(days=14), DAY - timedelta(days=7), DAY, DAY + timedelta(days=7)]
+    # A's rows: one too old to count, two earlier weeks, the alert's week, the future
+    weeks = [DAY - timedelta(days=371), DAY - timedelta(days=14), DAY - timedelta(days=7), DAY, DAY + timedelta(days=7)]
     features = pl.DataFrame(
         {
-            "client_id": ["A"] * 4 + ["B", "C", "D", "E"],
+            "client_id": ["A"] * 5 + ["B", "C", "D", "E"],
             "as_of_date": [*weeks, DAY, DAY, DAY, DAY],
-            "x": [1.0, 3.0, 9.0, 100.0, 2.0, 4.0, 50.0, None],
+            "x": [1000.0, 1.0, 3.0, 9.0, 100.0, 2.0, 4.0, 50.0, None],
         }
     )
-    groups = pl.DataFrame(
+    profiles = pl.DataFrame(
         {
             "client_id": ["A", "B", "C", "D", "E"],
             "as_of_date": [DAY] * 5,
             "industry": ["retail", "retail", "retail", "msb", "msb"],
+            "size_bucket": ["small", "small", "large", "small", None],
         }
     )
-    alerts = pl.DataFrame({"client_id": ["A", "D"], "as_of_date": [DAY, DAY]})
-    own, peers = normals(features, alerts, groups, minimum_peers=3)
-    # A: mean of the two earlier weeks, the alert's week and the future left out; D has no past
-    assert own["x"].to_list() == [2.0, None]
-    # retail has three clients (9, 2, 4); msb has two, so D gets the whole week (9, 2, 4, 50)
-    assert peers["x"].to_list() == [4.0, 6.5]
-    _, everyone = normals(features, alerts, None, minimum_peers=3)
-    assert everyone["x"].to_list() == [6.5, 6.5]
+    groups = peer_groups(profiles, FeatureConfig.model_construct(peer_minimum_clients=3))
+    peer_normals = peers_normals(features.filter(pl.col("as_of_date") == DAY), profiles, groups)
+    alerts = pl.DataFrame({"client_id": ["A", "D", "E"], "as_of_date": [DAY] * 3})
+    own, peers = normals(features, alerts, groups, peer_normals)
+    # A: mean of the two earlier weeks; D and E have no past
+    assert own["x"].to_list() == [2.0, None, None]
+    # retail has three clients (9, 2, 4); D's trade has two, so the three small clients (9, 2, 50); E gets everyone
+    assert peers["x"].to_list() == [4.0, 9.0, 6.5]

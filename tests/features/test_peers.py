@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 
+import numpy as np
 import polars as pl
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from ml_assets.config import FeatureConfig
@@ -33,6 +36,19 @@ def test_group_of_exactly_the_minimum_stands_and_one_less_falls_back() -> None:
     assert out[5] == ("size small", "size", 9)  # compared with all nine small clients, the retailers included
 
 
+def test_falls_back_to_the_industry_before_the_size() -> None:
+    frame = profiles(("retail", "small", 5), ("retail", "large", 2), ("legal", "large", 4), ("legal", "micro", 1))
+    out = levels(peers.peer_groups(frame, CONFIG))
+    assert out[0] == ("retail, small", "industry_size", 5)
+    assert out[5] == ("industry retail", "industry", 7)  # two large retailers: with all retailers
+    assert out[7] == (
+        "industry legal",
+        "industry",
+        5,
+    )  # four large law firms: with all five, not with six large clients
+    assert out[11] == ("industry legal", "industry", 5)
+
+
 def test_falls_back_to_all_and_keeps_that_however_small() -> None:
     out = levels(peers.peer_groups(profiles(("retail", "small", 2), ("legal", "large", 1)), CONFIG))
     assert set(out) == {("all clients", "all", 3)}
@@ -42,7 +58,8 @@ def test_missing_profile_entries_fall_back() -> None:
     frame = profiles((None, "small", 5), ("retail", None, 6), (None, None, 1))
     out = levels(peers.peer_groups(frame, CONFIG))
     assert set(out[:5]) == {("size small", "size", 5)}
-    assert set(out[5:]) == {("all clients", "all", 12)}
+    assert set(out[5:11]) == {("industry retail", "industry", 6)}
+    assert set(out[11:]) == {("all clients", "all", 12)}
 
 
 def test_groups_of_a_week_need_no_other_week() -> None:
@@ -73,11 +90,12 @@ def test_normals_by_hand() -> None:
 
     def of(group: str, feature: str) -> tuple[float, float, int]:
         row = out.filter(pl.col("peer_group") == group, pl.col("feature") == feature).row(0, named=True)
-        return row["peer_median"], row["peer_iqr"], row["peer_value_count"]
+        return row["peer_median"], row["peer_mad"], row["peer_value_count"]
 
-    assert of("retail, small", "x") == (3.0, 2.0, 5)
-    # 1 2 3 4 10 100 100 100: median 7; quartiles at 1.75 and 5.25 from the lowest: 2.75 and 100
-    assert of("size small", "x") == (7.0, 97.25, 8)
+    # 1 2 3 4 10: distances from 3 are 0 1 1 2 7
+    assert of("retail, small", "x") == (3.0, 1.0, 5)
+    # 1 2 3 4 10 100 100 100: median 7; distances 3 3 4 5 6 93 93 93, median 5.5
+    assert of("size small", "x") == (7.0, 5.5, 8)
     assert of("retail, small", "is_y") == (0.0, 0.0, 5)
 
 
@@ -86,7 +104,7 @@ def test_feature_null_for_everybody_has_a_null_normal() -> None:
     values = frame.select("client_id", "as_of_date").with_columns(pl.lit(None, pl.Float64).alias("x"))
     out = peers.normals(values, frame, peers.peer_groups(frame, CONFIG)).row(0, named=True)
     assert out["peer_median"] is None
-    assert out["peer_iqr"] is None
+    assert out["peer_mad"] is None
     assert out["peer_value_count"] == 0
 
 
@@ -109,3 +127,36 @@ def test_no_features_no_normals() -> None:
     frame = profiles(("retail", "small", 5))
     out = peers.normals(frame.select("client_id", "as_of_date"), frame, peers.peer_groups(frame, CONFIG))
     assert out.height == 0
+
+
+def test_normals_stand_beside_each_client() -> None:
+    frame = profiles(("retail", "small", 5), ("legal", "small", 4), (None, None, 1))
+    groups = peers.peer_groups(frame, CONFIG)
+    grain = frame.select("client_id", "as_of_date")
+    values = grain.with_columns(pl.Series("x", [1.0, 2.0, 3.0, 4.0, 10.0, None, 100.0, 100.0, 100.0, 0.0]))
+    out = peers.beside(grain.reverse(), groups, peers.normals(values, frame, groups))
+    assert out["client_id"].to_list() == grain["client_id"].to_list()
+    assert out["x"].to_list() == [3.0] * 5 + [7.0] * 4 + [4.0]  # 0 1 2 3 4 10 100 100 100
+    stranger = pl.DataFrame({"client_id": ["z"], "as_of_date": [D]})
+    assert peers.beside(stranger, groups, peers.normals(values, frame, groups))["x"].to_list() == [None]
+
+
+@given(
+    st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6)), min_size=1, max_size=30),
+    st.integers(1, 3),
+)
+@settings(max_examples=40, deadline=None)
+def test_normals_agree_with_numpy(values: list[float | None], groups_count: int) -> None:
+    frame = profiles(*[(f"i{k}", "small", len(values)) for k in range(groups_count)])
+    groups = peers.peer_groups(frame, FeatureConfig.model_construct(peer_minimum_clients=1))
+    column = pl.Series("x", values * groups_count, dtype=pl.Float64)
+    out = peers.normals(frame.select("client_id", "as_of_date").with_columns(column), frame, groups)
+    known = np.array([v for v in values if v is not None])
+    assert out.height == groups_count
+    for row in out.iter_rows(named=True):
+        assert row["peer_value_count"] == len(known)
+        if len(known):
+            assert row["peer_median"] == np.median(known)
+            assert row["peer_mad"] == np.median(np.abs(known - np.median(known)))
+        else:
+            assert row["peer_median"] is None

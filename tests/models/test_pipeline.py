@@ -2,8 +2,11 @@ import polars as pl
 import pytest
 from modelling_world import SMALL, World, all_features, train
 
+from ml_assets.config import FeatureConfig
 from ml_assets.evaluation.final_test import evaluate_test_weeks
 from ml_assets.explain.reasons import REASONS_CONTRACT, explain_alerts
+from ml_assets.features.peers import normals as peer_normals
+from ml_assets.features.peers import peer_groups
 from ml_assets.models import pipeline
 from ml_assets.models.aggregation import SCORES_CONTRACT
 from ml_assets.models.baselines import score_flat
@@ -101,11 +104,13 @@ def test_alerts_are_explained_from_what_scoring_has(world, bundle):
     features = all_features(world)
     scored = pipeline.score_weeks(bundle, features)
     alerts = scored.scores.filter(pl.col("is_alert"))
-    reasons = explain_alerts(bundle, alerts, scored.wide, features, {}, world.profiles, 30)
+    groups = peer_groups(world.profiles, FeatureConfig())
+    normals = pl.concat([peer_normals(f, world.profiles, groups) for f in features.values()])
+    reasons = explain_alerts(bundle, alerts, scored.wide, features, {}, groups, normals)
     assert reasons.columns == REASONS_CONTRACT.names
     assert reasons.group_by("client_id", "as_of_date").len().height == alerts.height > 0
     assert reasons["reason_rank"].max() <= SMALL.reasons_per_alert
     # only pillars two and four, and tier 2 on top of them, know anything
     strongest = reasons.filter(pl.col("reason_rank") == 1)["pillar"]
     assert strongest.is_in(["p2_network", "p4_typology", "p6_scheme"]).mean() > 0.8
-    assert explain_alerts(bundle, alerts.clear(), scored.wide, features, {}, None, 30).is_empty()
+    assert explain_alerts(bundle, alerts.clear(), scored.wide, features, {}, groups, normals).is_empty()
