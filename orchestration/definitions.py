@@ -6,6 +6,7 @@ import dagster as dg
 
 from orchestration.defs.features import FEATURE_ASSETS, calendar
 from orchestration.defs.jobs import JOBS
+from orchestration.defs.monitoring import MONITORING_ASSETS, monitoring_reference
 from orchestration.defs.raw import delivery, raw_tables
 from orchestration.defs.resources import SETTINGS, Warehouse, dbt_resource
 from orchestration.defs.schedules import SCHEDULES
@@ -26,6 +27,8 @@ defs = dg.Definitions(
         *FEATURE_ASSETS,
         *MODEL_ASSETS,
         *SCORE_ASSETS,
+        monitoring_reference,
+        *MONITORING_ASSETS,
         dbt_marts,
         serving_file,
     ],

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dagster as dg
 
 from orchestration.defs.features import FEATURE_ASSETS, calendar
+from orchestration.defs.monitoring import MONITORING_ASSETS, monitoring_reference
 from orchestration.defs.raw import delivery, raw_tables
 from orchestration.defs.scores import SCORE_ASSETS
 from orchestration.defs.serving import serving_file
@@ -28,20 +29,20 @@ backfill_job = dg.define_asset_job(
 )
 retrain_job = dg.define_asset_job(
     "weekly_retrain",
-    selection=dg.AssetSelection.assets(*MODEL_ASSETS),
+    selection=dg.AssetSelection.assets(*MODEL_ASSETS, monitoring_reference),
     description="Fit both tiers, the aggregations and the baselines; choose, calibrate and test the champion.",
     executor_def=dg.in_process_executor,
 )
 score_job = dg.define_asset_job(
     "weekly_score",
-    selection=dg.AssetSelection.assets(*SCORE_ASSETS, dbt_marts, serving_file),
+    selection=dg.AssetSelection.assets(*SCORE_ASSETS, *MONITORING_ASSETS, dbt_marts, serving_file),
     description="Score one week or a range of weeks with the champion and publish the marts.",
     executor_def=dg.in_process_executor,
 )
 new_week_job = dg.define_asset_job(
     "new_week",
     selection=dg.AssetSelection.assets(
-        dbt_weekly, tsfresh_selection, *FEATURE_ASSETS, *SCORE_ASSETS, dbt_marts, serving_file
+        dbt_weekly, tsfresh_selection, *FEATURE_ASSETS, *SCORE_ASSETS, *MONITORING_ASSETS, dbt_marts, serving_file
     ),
     description="Everything one new as-of week needs after ingestion: windows, features, scores, marts.",
     executor_def=dg.in_process_executor,
