@@ -20,6 +20,7 @@ import numpy as np
 import polars as pl
 from numba import njit
 from numpy.typing import NDArray
+from scipy.special import expit
 from statsmodels.stats.proportion import proportion_confint
 
 from ml_assets.config import EvaluationConfig, ModelConfig
@@ -173,6 +174,14 @@ PARITY = _table(
 )
 TEST_TABLES = {t.name: t for t in (PERFORMANCE, CAPACITY, PATTERNS, SAVINGS, CALIBRATION, TIES, PARITY)}
 """Contracts of the tables :func:`assess` makes, by name."""
+
+PROBABILITIES: dict[str, Callable[[pl.DataFrame], pl.Series]] = {
+    "bcrs": lambda rows: rows["bcrs_probability_ratio"].cast(pl.Float64).fill_nan(None),
+    "bcrs_boosting": lambda rows: rows["boosting_score"].cast(pl.Float64).fill_nan(None) / 100.0,
+    "bcrs_bayesian": lambda rows: rows["bayesian_score"].cast(pl.Float64).fill_nan(None) / 100.0,
+    "flat_xgboost": lambda rows: pl.Series(expit(rows["flat_xgboost"].cast(pl.Float64).to_numpy())).fill_nan(None),
+}
+"""Model -> its scores as probabilities; the flat baseline's score is log-odds. Only B-CRS's are calibrated."""
 
 NOT_A_PROBABILITY = "Its score is a ranking, not a probability."
 AGE_BANDS = ((180, "under 6 months"), (365, "6 to 12 months"), (3 * 365, "1 to 3 years"))

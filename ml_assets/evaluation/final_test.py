@@ -6,12 +6,14 @@ beside their scores. Nothing is chosen by what it returns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar, overload
 
 import polars as pl
 
-from ml_assets.config import ModelConfig
+from ml_assets.config import EvaluationConfig, ModelConfig
+from ml_assets.contracts.table import TableContract
+from ml_assets.evaluation.experiments import Variant, measure_variants
 from ml_assets.evaluation.metrics import measure
 from ml_assets.models.splits import SplitPlan, eligible_labels
 
@@ -28,7 +30,7 @@ BCRS_COLUMNS = {
 
 def _beside(eligible: pl.DataFrame, scores: pl.DataFrame, baselines: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     keys = ["client_id", "as_of_date"]
-    rows = eligible.join(scores.select(*keys, *BCRS_COLUMNS.values(), "bcrs_probability_ratio"), on=keys, how="left")
+    rows = eligible.join(scores, on=keys, how="left")
     for name, frame in baselines.items():
         rows = rows.join(frame.select(*keys, pl.col("score").alias(name)), on=keys, how="left")
     return rows
@@ -119,3 +121,44 @@ def evaluate_validation_weeks(
 ) -> pl.DataFrame:
     """The same on validation weeks: what the champion was chosen by, so optimistic. Split ``validation``."""
     return _measure(eligible_labels(labels, plan.validation_weeks), scores, baselines, "validation", model_id, config)
+
+
+def compare_variants(
+    scores: pl.DataFrame,
+    labels: pl.DataFrame,
+    plan: SplitPlan,
+    variants: Sequence[Variant],
+    contract: TableContract,
+    splits: Sequence[str],
+    policy: ModelConfig,
+    config: EvaluationConfig,
+) -> pl.DataFrame:
+    """Variants of a score on validation weeks, test weeks or both.
+
+    Parameters
+    ----------
+    scores : client_id, as_of_date and the variants' columns, rows of the weeks to be measured (others are ignored).
+    splits : ``validation``, ``test`` or both. What is to be *chosen* by the comparison sees validation only.
+
+    Returns
+    -------
+    frame : as the contract, one of ``experiments.EXPERIMENT_TABLES``.
+    """
+    samples = config.experiment_samples
+    measured = []
+    if "validation" in splits:
+        rows = _beside(eligible_labels(labels, plan.validation_weeks), scores, {})
+        measured.append(measure_variants(rows, variants, contract, "validation", samples, policy.seed))
+    if "test" in splits:
+        measured.append(
+            evaluate_test_weeks(
+                scores,
+                {},
+                labels,
+                plan,
+                "",
+                policy,
+                measured_by=lambda rows: measure_variants(rows, variants, contract, "test", samples, policy.seed),
+            )
+        )
+    return contract.conform(pl.concat(measured)) if measured else contract.empty()
