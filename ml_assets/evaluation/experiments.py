@@ -7,7 +7,6 @@ reference of its part.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -15,6 +14,7 @@ import polars as pl
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.evaluation.evidence import REASON, interval_columns
 from ml_assets.evaluation.metrics import draw, interval, ranking_metrics
+from ml_assets.models.ablation import Variant
 
 METRICS = ("auroc", "average_precision")
 
@@ -60,19 +60,6 @@ ROBUSTNESS = experiment_table(
 )
 EXPERIMENT_TABLES = {t.name: t for t in (ABLATION, BLEND, TSFRESH, LEARNING, ROBUSTNESS)}
 """Contracts by table name."""
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One variant: ``column`` of the rows holds its score; None where it could not be made, ``reason`` says why."""
-
-    part: str
-    name: str
-    column: str | None
-    reference: str | None = None
-    value: float | None = None
-    note: str | None = None
-    reason: str | None = None
 
 
 def measure_variants(

@@ -13,8 +13,9 @@ import polars as pl
 
 from ml_assets.config import EvaluationConfig, ModelConfig
 from ml_assets.contracts.table import TableContract
-from ml_assets.evaluation.experiments import Variant, measure_variants
+from ml_assets.evaluation.experiments import measure_variants
 from ml_assets.evaluation.metrics import measure
+from ml_assets.models.ablation import Variant
 from ml_assets.models.splits import SplitPlan, eligible_labels
 
 T = TypeVar("T")

@@ -32,6 +32,26 @@ from ml_assets.models.tier2 import fit_tier2
 
 
 @dataclass(frozen=True)
+class Variant:
+    """A score to be compared: ``column`` of a frame holds it; None where it could not be made, ``reason`` says why.
+
+    ``reference`` names the variant of the same ``part`` it is compared with; ``value`` and ``note`` say what was set.
+    """
+
+    part: str
+    name: str
+    column: str | None
+    reference: str | None = None
+    value: float | None = None
+    note: str | None = None
+    reason: str | None = None
+
+
+Compared = tuple[list[Variant], pl.DataFrame]
+"""Variants, and the frame with client_id, as_of_date and their columns."""
+
+
+@dataclass(frozen=True)
 class Subset:
     """Some pillars under the weighted linear aggregation: ``columns`` with their ``weights`` on the simplex."""
 
@@ -233,3 +253,171 @@ def refit_pillar(
     """
     _, scores = fit_tier1(pillar, features.drop(list(without), strict=False), labels, plan, config)
     return scores.filter(pl.col("split") == "validation").select(*GRAIN, "supervised_score", "pillar_score")
+
+
+def subset_variants(
+    subsets: Sequence[Subset], scores: pl.DataFrame, reason: str
+) -> tuple[list[Variant], list[pl.Series]]:
+    """Score every subset on ``scores``; each is compared with all pillars together.
+
+    Returns
+    -------
+    (variants, columns) : all of part ``combination``; a column per variant, in the order of ``scores``. One variant
+        with the reason where there are no subsets.
+    """
+    if not subsets:
+        return [Variant("combination", "P1+P2+P3+P4+P5+P6", None, reason=reason)], []
+    full = max(subsets, key=lambda s: len(s.columns))
+    variants, columns = [], []
+    for subset in subsets:
+        weights = ", ".join(f"{c[2:4].upper()} {w:.2f}" for c, w in zip(subset.columns, subset.weights, strict=True))
+        variants.append(
+            Variant(
+                "combination",
+                subset.name,
+                subset.name,
+                reference=None if subset is full else full.name,
+                value=float(len(subset.columns)),
+                note=f"weights: {weights}",
+            )
+        )
+        columns.append(score_subset(subset, scores))
+    return variants, columns
+
+
+def blend_variants(tables: Mapping[str, pl.DataFrame], alphas: Mapping[str, float]) -> Compared:
+    """Each pillar's blend and its two halves, from the score tables of tier 1 and tier 2.
+
+    Parameters
+    ----------
+    tables : pillar key -> rows of ``tier1.tier1_<pillar>`` or ``tier2.tier2_scheme``. alphas : weight of the
+        supervised half by pillar. Tier 2 has no unsupervised column: its other half is the highest scheme score.
+    """
+    variants: list[Variant] = []
+    wide: pl.DataFrame | None = None
+    for pillar, table in tables.items():
+        blend = "pillar_score" if "pillar_score" in table.columns else "scheme_score"
+        other = pl.col("unsupervised_score") if "unsupervised_score" in table.columns else None
+        if other is None:
+            other = pl.max_horizontal(
+                c for c in table.columns if c.endswith("_score") and c not in ("supervised_score", "scheme_score")
+            )
+        name = "unsupervised only" if blend == "pillar_score" else "scheme templates only"
+        part = table.select(
+            *GRAIN,
+            pl.col(blend).alias(f"{pillar}:blend"),
+            pl.col("supervised_score").alias(f"{pillar}:supervised only"),
+            other.alias(f"{pillar}:{name}"),
+        )
+        wide = part if wide is None else wide.join(part, on=list(GRAIN), how="full", coalesce=True)
+        alpha = alphas.get(pillar)
+        note = None if alpha is None else f"weight of the supervised half {alpha:g}"
+        variants.append(Variant(pillar, "blend", f"{pillar}:blend", value=alpha, note=note))
+        variants += [Variant(pillar, v, f"{pillar}:{v}", reference="blend") for v in ("supervised only", name)]
+    if wide is None:
+        raise ValueError("No score tables given.")
+    return variants, wide.sort(list(GRAIN))
+
+
+def _beside(frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    wide: pl.DataFrame | None = None
+    for name, frame in frames.items():
+        part = frame.select(*GRAIN, pl.col("score").alias(name))
+        wide = part if wide is None else wide.join(part, on=list(GRAIN), how="full", coalesce=True)
+    if wide is None:
+        return pl.DataFrame(schema={"client_id": pl.String, "as_of_date": pl.Date})
+    return wide.sort(list(GRAIN))
+
+
+def without_columns(
+    pillar: str,
+    features: pl.DataFrame,
+    columns: Sequence[str],
+    labels: pl.DataFrame,
+    plan: SplitPlan,
+    config: ModelConfig,
+) -> Compared:
+    """One pillar refitted with all its features and without ``columns``: its blend and its supervised half."""
+    filled = [c for c in columns if features[c].is_not_null().any()]
+    if not filled or not plan.validation_weeks:
+        why = "No characteristic was chosen by tsfresh." if not filled else "There are no validation weeks."
+        nothing = [Variant("blend", v, None, reason=why) for v in ("with tsfresh", "without tsfresh")]
+        return nothing, _beside({})
+    whole = refit_pillar(pillar, features, (), labels, plan, config)
+    less = refit_pillar(pillar, features, columns, labels, plan, config)
+    variants, frames = [], {}
+    for part, column in (("blend", "pillar_score"), ("supervised half", "supervised_score")):
+        for name, scores, reference in (("with tsfresh", whole, "without tsfresh"), ("without tsfresh", less, None)):
+            key = f"{part}:{name}"
+            frames[key] = scores.select(*GRAIN, score=column)
+            count = float(len(filled)) if reference else 0.0
+            note = f"{len(filled)} chosen characteristics" if reference else "hand-written features alone"
+            variants.append(Variant(part, name, key, reference=reference, value=count, note=note))
+    return variants, _beside(frames)
+
+
+def refit_experiments(
+    features: Mapping[str, pl.DataFrame],
+    labels: pl.DataFrame,
+    plan: SplitPlan,
+    config: ModelConfig,
+    effort: EvaluationConfig,
+) -> dict[str, Compared]:
+    """Learning curve and robustness: both tiers and the flat baseline refitted, and scored on validation weeks.
+
+    Parameters
+    ----------
+    features : pillar key -> rows of training weeks (of some clients) and of validation weeks.
+    labels : columns of ``intermediate.int_client_labels`` with next_str_date.
+
+    Returns
+    -------
+    table name (learning_curve, robustness) -> variants and scores. The refit with nothing changed is made once and
+    is the reference of both. A setting that leaves one class in training has no score, and the reason.
+    """
+    less = refit_config(config, effort)
+    points = learning_weeks(plan, effort.learning_points)
+    settings: list[tuple[str, str, float, str, pl.DataFrame, SplitPlan]] = [
+        ("learning_curve", f"{n} weeks", float(n), f"newest {n} training weeks", labels, with_newest_weeks(plan, n))
+        for n in points[:-1]
+    ]
+    for days in effort.label_delay_days:
+        note = f"reports known {days} days later; unknown at training time counts as negative"
+        settings.append(
+            ("robustness", f"label delay {days} days", float(days), note, delay_labels(labels, plan, days), plan)
+        )
+    for ratio in effort.label_noise_ratios:
+        note = f"{ratio:.0%} of the positive training clients lost their report"
+        noisy = drop_labels(labels, plan, ratio, config.seed)
+        settings.append(("robustness", f"label noise {ratio:.0%}", ratio, note, noisy, plan))
+    functions = {"both tiers": refit_two_tier, "flat XGBoost": refit_flat}
+    variants: dict[str, list[Variant]] = {"learning_curve": [], "robustness": []}
+    frames: dict[str, pl.DataFrame] = {}
+    everything = f"{len(plan.train_weeks)} weeks"
+    for part, refit in functions.items():
+        can = plan.is_supervised and bool(plan.validation_weeks)
+        why = None if can else " ".join(plan.reasons) or "There are no validation weeks."
+        key = f"{part}:reference"
+        if can:
+            frames[key] = refit(features, labels, plan, less)
+        held = key if can else None
+        total = float(len(plan.train_weeks))
+        for table, name, value in (("learning_curve", everything, total), ("robustness", "nothing changed", None)):
+            variants[table].append(Variant(part, name, held, value=value, note="all training weeks", reason=why))
+        for table, name, value, note, changed, cut in settings:
+            reason = why or _one_class(changed, cut)
+            key = f"{part}:{name}"
+            if reason is None:
+                frames[key] = refit(features, changed, cut, less)
+            reference = everything if table == "learning_curve" else "nothing changed"
+            variants[table].append(Variant(part, name, None if reason else key, reference, value, note, reason))
+    wide = _beside(frames)
+    return {table: (found, wide) for table, found in variants.items()}
+
+
+def _one_class(labels: pl.DataFrame, plan: SplitPlan) -> str | None:
+    rows = eligible_labels(labels, plan.train_weeks)
+    positives = rows.filter("is_positive")["client_id"].n_unique()
+    if positives < 2:
+        return f"{positives} positive clients are left in training: nothing can be learned."
+    return None
