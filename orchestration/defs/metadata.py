@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
+import numpy as np
 import polars as pl
 
 from ml_assets.contracts import TableContract
@@ -57,6 +58,7 @@ def markdown_table(frame: pl.DataFrame, rows: int = 20) -> dg.MetadataValue:
 def distribution_picture(frame: pl.DataFrame, columns: Sequence[str], title: str) -> dg.MetadataValue:
     """Small histograms of up to eight numeric columns, as an inline picture."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullLocator
 
     shown = [c for c in columns if frame[c].drop_nulls().len()][:8]
     if not shown:
@@ -69,7 +71,11 @@ def distribution_picture(frame: pl.DataFrame, columns: Sequence[str], title: str
     figure.suptitle(title, fontsize=10)
     for at, name in enumerate(shown):
         axes = figure.add_subplot(down, across, at + 1)
-        axes.hist(frame[name].drop_nulls().cast(pl.Float64).to_numpy(), bins=40, color="#3b6ea5", log=True)
+        values = frame[name].drop_nulls().cast(pl.Float64).to_numpy()
+        # one filled outline and no minor ticks: forty bars and their ticks take most of the drawing
+        axes.stairs(*np.histogram(values[np.isfinite(values)], bins=40), fill=True, color="#3b6ea5")
+        axes.set_yscale("symlog", linthresh=1)
+        axes.yaxis.set_minor_locator(NullLocator())
         axes.set_title(name, fontsize=7)
         axes.tick_params(labelsize=6)
     return picture(figure)

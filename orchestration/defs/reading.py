@@ -11,6 +11,9 @@ import polars as pl
 from ml_assets.features.history import TRANSACTION_COLUMNS, History, Spine, build_history, build_spine
 from orchestration.defs.resources import Warehouse
 
+ROWS_AT_ONCE = 400_000
+"""Client-weeks held with all their features at once: about 1 GB, eight weeks of a bank of 50,000 clients."""
+
 LOOKBACK_DAYS = 400
 """History a week may need: the 364-day baseline and a margin, whatever lies further back."""
 
@@ -46,6 +49,16 @@ def read_weeks(warehouse: Warehouse, address: str, weeks: list[date], columns: s
         [weeks],
     )
     return frame.with_columns(pl.selectors.decimal().cast(pl.Float64))
+
+
+def week_batches(warehouse: Warehouse, weeks: list[date]) -> list[list[date]]:
+    """The weeks in order, cut so that a batch has about :data:`ROWS_AT_ONCE` client-weeks and at least one week."""
+    low, high = weeks[0], weeks[-1]
+    counted = warehouse.read(
+        "select count(*) as n from intermediate.int_client_weeks where as_of_date between ? and ?", [low, high]
+    )
+    size = max(1, int(ROWS_AT_ONCE * len(weeks) / max(1, counted.item())))
+    return [weeks[at : at + size] for at in range(0, len(weeks), size)]
 
 
 def read_spine(warehouse: Warehouse, history: History, weeks: list[date]) -> Spine:

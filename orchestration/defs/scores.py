@@ -21,13 +21,10 @@ from ml_assets.models.tier2 import TIER2_CONTRACT, score_tier2
 from orchestration.defs.checks import check_result, check_spec
 from orchestration.defs.metadata import definition_metadata, distribution_picture, markdown_table, run_metadata
 from orchestration.defs.partitions import AS_OF_WEEKS, weeks_of
-from orchestration.defs.reading import read_weeks
+from orchestration.defs.reading import read_weeks, week_batches
 from orchestration.defs.resources import CONFIG, SETTINGS, Warehouse
 from orchestration.defs.training import CONTRACTS, FEATURE_HASH, feature_keys, read_selection
 from orchestration.defs.warehouse import RETRY
-
-WEEKS_AT_ONCE = 8
-"""Weeks explained together: all features of all clients of more weeks would not fit a small machine at bank size."""
 
 METRICS_KEY = dg.AssetKey(["models", "metrics"])
 WEEKLY: dict[str, Any] = {
@@ -199,7 +196,7 @@ def contributions(context: dg.AssetExecutionContext, warehouse: Warehouse) -> It
 def reasons(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
     """The strongest reasons of every alert, with the client's own normal and its peers' normal."""
     weeks, bundle = weeks_of(context), _champion()
-    parts = [_explain(warehouse, bundle, weeks[at : at + WEEKS_AT_ONCE]) for at in range(0, len(weeks), WEEKS_AT_ONCE)]
+    parts = [_explain(warehouse, bundle, batch) for batch in week_batches(warehouse, weeks)]
     yield from _finish(warehouse, REASONS_CONTRACT, pl.concat(parts), weeks, bundle.model_id, None)
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import dagster as dg
 
 from orchestration.defs.metadata import markdown_table, run_metadata
-from orchestration.defs.partitions import AS_OF_WEEKS
 from orchestration.defs.resources import SETTINGS, Warehouse
 from orchestration.defs.warehouse import dbt_marts
 
@@ -60,8 +59,6 @@ def _copy_comments(con: object, schema: str, name: str) -> None:
     deps=list(dbt_marts.keys),
     group_name="serving",
     kinds={"duckdb"},
-    partitions_def=AS_OF_WEEKS,
-    backfill_policy=dg.BackfillPolicy.single_run(),
     description="The file analysts, reports and pages open: all marts and data quality of the last good run.",
 )
 def serving_file(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:

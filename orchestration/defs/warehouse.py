@@ -48,6 +48,12 @@ class Translator(DagsterDbtTranslator):
         """``[schema, name]``."""
         return dg.AssetKey([dbt_resource_props["schema"], dbt_resource_props["name"]])
 
+    def get_partitions_def(self, dbt_resource_props: Mapping[str, Any]) -> dg.PartitionsDefinition | None:
+        """As-of weeks for models replaced week by week; none for tables that a run makes anew as a whole."""
+        is_weekly = dbt_resource_props.get("config", {}).get("incremental_strategy") == "replace_weeks"
+        # labels are made anew as a whole, because an STR of today labels weeks of the past, but are read by week
+        return AS_OF_WEEKS if is_weekly or "labels" in dbt_resource_props.get("tags", []) else None
+
 
 TRANSLATOR = Translator()
 MANIFEST = ensure_manifest()
@@ -117,7 +123,6 @@ def dbt_staging(context: dg.AssetExecutionContext, dbt: DbtCliResource, warehous
     select="tag:weekly tag:labels",
     name="dbt_weekly",
     dagster_dbt_translator=TRANSLATOR,
-    partitions_def=AS_OF_WEEKS,
     backfill_policy=dg.BackfillPolicy.single_run(),
     retry_policy=RETRY,
 )
@@ -132,7 +137,6 @@ def dbt_weekly(context: dg.AssetExecutionContext, dbt: DbtCliResource, warehouse
     select="tag:marts",
     name="dbt_marts",
     dagster_dbt_translator=TRANSLATOR,
-    partitions_def=AS_OF_WEEKS,
     backfill_policy=dg.BackfillPolicy.single_run(),
     retry_policy=RETRY,
 )
