@@ -774,6 +774,16 @@ class Settings(BaseSettings):
         return self.root / "models"
 
     @property
+    def published(self) -> Path:
+        """Folder of scores as they were first published, one file per week and generation; only added to."""
+        return self.root / "published"
+
+    @property
+    def replay(self) -> Path:
+        """Folder in which a past week is rebuilt."""
+        return self.root / "replay"
+
+    @property
     def reports(self) -> Path:
         """Folder of summaries and pages."""
         return self.root / "reports"

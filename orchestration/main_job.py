@@ -198,6 +198,12 @@ def _execute(
 
 
 def _first_failure(result: dg.ExecuteInProcessResult) -> tuple[str, str]:
+    # a blocking check stops the run with an error that only names it: its own words say what to do
+    refused = [e for e in result.get_asset_check_evaluations() if not e.passed and e.blocking]
+    for check in refused:
+        words = check.metadata.get("problems") or check.metadata.get("failed")
+        if words is not None:
+            return f"{check.asset_key.to_user_string()} ({check.check_name})", str(words.value)
     for event in result.all_events:
         if event.is_step_failure:
             error = event.step_failure_data.error

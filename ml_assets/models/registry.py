@@ -1,12 +1,13 @@
-"""Saved models: one folder per model id, a card beside the files, a pointer to the champion.
+"""Saved models: one folder per model id, a card beside the files.
 
 Rule of this file: a model is either whole or not there, and a model that is not what it says is refused.
 
-A bundle is written to a temporary folder and renamed; the pointer is replaced in one step. The model id is the last
-training week and ten digits of the hash over every file, the configuration, the feature contracts and the code:
-loading recomputes it, so neither a changed file nor a changed card goes unnoticed. Only ``metrics`` in the card may
-be added later. Files are JSON, ``.npz`` without objects and XGBoost's UBJSON: nothing is pickled, loading a model
-runs no code from it.
+A bundle is written to a temporary folder and renamed. The model id is the last training week and ten digits of the
+hash over every file, the configuration, the feature contracts and the code: loading recomputes it, so neither a
+changed file nor a changed card goes unnoticed. Only ``metrics`` in the card may be added later. Files are JSON,
+``.npz`` without objects and XGBoost's UBJSON: nothing is pickled, loading a model runs no code from it.
+
+Which model is champion is an alias in MLflow's store and stands nowhere else (:mod:`ml_assets.models.tracking`).
 """
 
 from __future__ import annotations
@@ -28,11 +29,13 @@ from ml_assets.models.baselines import FlatModel
 from ml_assets.models.names import PILLARS
 from ml_assets.models.splits import SplitPlan
 from ml_assets.models.store import Files, pack_json, unpack_json
+from ml_assets.models.support import Support
 from ml_assets.models.tier1 import Tier1Model
 from ml_assets.models.tier2 import Tier2Model
+from ml_assets.models.tracking import champion_id
 
 CARD = "card.json"
-POINTER = "champion.json"
+SELECTION = "tsfresh_selection.json"
 _LIBRARIES = ("xgboost-cpu", "xgboost", "scikit-learn", "numpy", "scipy", "polars", "numba")
 
 
@@ -45,7 +48,9 @@ class ModelBundle:
     """Everything scoring needs.
 
     ``tier1`` by pillar key; ``feature_hash`` of :func:`feature_contract_hash`; ``code_hash`` is passed in by the
-    caller. ``model_id`` is empty until saved.
+    caller. ``model_id`` is empty until saved. ``support`` is the training support, None in models saved without;
+    ``selection`` the frozen tsfresh characteristics behind P3's numbered columns, as JSON, empty where there are none;
+    ``source`` names the data the model learned from.
     """
 
     tier1: dict[str, Tier1Model]
@@ -57,6 +62,9 @@ class ModelBundle:
     feature_hash: str
     code_hash: str
     model_id: str = ""
+    support: Support | None = None
+    selection: str = ""
+    source: str = ""
 
     def files(self) -> Files:
         """All parts as named bytes."""
@@ -67,6 +75,10 @@ class ModelBundle:
         files.update(self.tier2.files())
         files.update(self.aggregation.files())
         files.update(self.flat.files())
+        if self.support is not None:
+            files.update(self.support.files())
+        if self.selection:
+            files[SELECTION] = self.selection.encode()
         return files
 
 
@@ -120,6 +132,7 @@ def build_card(bundle: ModelBundle, files: Files) -> dict[str, Any]:
         "config_hash": config_hash(bundle.config),
         "feature_hash": bundle.feature_hash,
         "code_hash": bundle.code_hash,
+        "source": bundle.source,
         "versions": _versions(),
         "files": {name: _sha(content) for name, content in sorted(files.items())},
         "pillars": {
@@ -229,7 +242,7 @@ def read_card(models: Path, model_id: str) -> dict[str, Any]:
     """
     folder = models / model_id
     if not (folder / CARD).is_file():
-        raise RegistryError(f"There is no model {model_id!r}: train one, or point {POINTER} at an existing one.")
+        raise RegistryError(f"There is no model {model_id!r}: train one, or promote another (bcrs promote).")
     try:
         card: dict[str, Any] = unpack_json((folder / CARD).read_bytes())
         expected = _model_id(card)
@@ -249,16 +262,20 @@ def read_card(models: Path, model_id: str) -> dict[str, Any]:
     return card
 
 
-def load_bundle(models: Path, model_id: str, feature_hash: str | None = None) -> ModelBundle:
+def load_bundle(
+    models: Path, model_id: str, feature_hash: str | None = None, selection: str | None = None
+) -> ModelBundle:
     """Load and check a model.
 
     Parameters
     ----------
     feature_hash : hash of the present feature contracts; None skips the comparison.
+    selection : the present frozen tsfresh selection as JSON; None skips the comparison.
 
     Raises
     ------
-    RegistryError : as :func:`read_card`, or the model was trained on other feature definitions.
+    RegistryError : as :func:`read_card`, or the model was trained on other feature definitions, or its files are in
+        a form this version does not read.
     """
     card = read_card(models, model_id)
     if feature_hash is not None and card["feature_hash"] != feature_hash:
@@ -273,17 +290,31 @@ def load_bundle(models: Path, model_id: str, feature_hash: str | None = None) ->
         raise RegistryError(
             f"Model {model_id!r} is refused: its configuration has knobs this version does not know. Retrain."
         ) from error
-    return ModelBundle(
-        tier1={p: Tier1Model.from_files(p, files) for p in PILLARS if f"tier1_{p}.json" in files},
-        tier2=Tier2Model.from_files(files),
-        aggregation=AggregationModel.from_files(files),
-        flat=FlatModel.from_files(files),
-        plan=SplitPlan.model_validate(card["splits"]),
-        config=config,
-        feature_hash=card["feature_hash"],
-        code_hash=card["code_hash"],
-        model_id=model_id,
-    )
+    try:
+        bundle = ModelBundle(
+            tier1={p: Tier1Model.from_files(p, files) for p in PILLARS if f"tier1_{p}.json" in files},
+            tier2=Tier2Model.from_files(files),
+            aggregation=AggregationModel.from_files(files),
+            flat=FlatModel.from_files(files),
+            plan=SplitPlan.model_validate(card["splits"]),
+            config=config,
+            feature_hash=card["feature_hash"],
+            code_hash=card["code_hash"],
+            model_id=model_id,
+            support=Support.from_files(files),
+            selection=files.get(SELECTION, b"").decode(),
+            source=card.get("source", ""),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise RegistryError(
+            f"Model {model_id!r} is refused: its files are in a form this version does not read ({error!r}). Retrain."
+        ) from error
+    if selection is not None and bundle.selection and bundle.selection != selection:
+        raise RegistryError(
+            f"Model {model_id!r} is refused: P3's tsfresh characteristics were chosen again since it was trained, so "
+            "its numbered columns hold other things. Retrain before scoring."
+        )
+    return bundle
 
 
 def add_metrics(models: Path, model_id: str, metrics: list[dict[str, Any]]) -> None:
@@ -294,36 +325,15 @@ def add_metrics(models: Path, model_id: str, metrics: list[dict[str, Any]]) -> N
     _replace(models / model_id / CARD, pack_json(card))
 
 
-def promote(models: Path, model_id: str) -> None:
-    """Make a saved model the champion: the one scoring loads. Checks it first."""
-    read_card(models, model_id)
-    _replace(models / POINTER, pack_json({"model_id": model_id}))
-
-
-def champion_id(models: Path) -> str | None:
-    """Id of the champion; None before the first training.
-
-    Raises
-    ------
-    RegistryError : the pointer cannot be read.
-    """
-    path = models / POINTER
-    if not path.is_file():
-        return None
-    try:
-        return str(unpack_json(path.read_bytes())["model_id"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise RegistryError(f"{POINTER} cannot be read ({error}): promote a model again.") from error
-
-
-def load_champion(models: Path, feature_hash: str | None = None) -> ModelBundle:
+def load_champion(models: Path, feature_hash: str | None = None, selection: str | None = None) -> ModelBundle:
     """Load the champion.
 
     Raises
     ------
     RegistryError : there is none, or :func:`load_bundle` refuses it.
+    TrackingError : the store that names it cannot be read.
     """
     model_id = champion_id(models)
     if model_id is None:
-        raise RegistryError("No model has been trained yet: run the retraining job first.")
-    return load_bundle(models, model_id, feature_hash)
+        raise RegistryError("There is no champion: run the retraining job first.")
+    return load_bundle(models, model_id, feature_hash, selection)

@@ -15,15 +15,16 @@ from ml_assets.features.peers import GROUPS_CONTRACT, NORMALS_CONTRACT
 from ml_assets.models.aggregation import SCORES_CONTRACT
 from ml_assets.models.names import PILLARS, SCHEME_PILLAR
 from ml_assets.models.pipeline import add_scheme_score, score_clients, tier2_inputs, widen
-from ml_assets.models.registry import ModelBundle, load_champion
+from ml_assets.models.registry import ModelBundle
 from ml_assets.models.tier1 import TIER1_CONTRACTS, score_tier1
 from ml_assets.models.tier2 import TIER2_CONTRACT, score_tier2
 from orchestration.defs.checks import check_result, check_spec
 from orchestration.defs.metadata import definition_metadata, distribution_picture, markdown_table, run_metadata
 from orchestration.defs.partitions import AS_OF_WEEKS, weeks_of
 from orchestration.defs.reading import read_weeks, week_batches
-from orchestration.defs.resources import CONFIG, SETTINGS, Warehouse
-from orchestration.defs.training import CONTRACTS, FEATURE_HASH, feature_keys, read_selection
+from orchestration.defs.resources import CONFIG, Warehouse
+from orchestration.defs.scoring_gate import SUPPORT_KEY, input_support, scoring_model
+from orchestration.defs.training import CONTRACTS, PROMOTIONS_KEY, feature_keys, read_selection
 from orchestration.defs.warehouse import RETRY
 
 METRICS_KEY = dg.AssetKey(["models", "metrics"])
@@ -32,10 +33,6 @@ WEEKLY: dict[str, Any] = {
     "backfill_policy": dg.BackfillPolicy.single_run(),
     "retry_policy": RETRY,
 }
-
-
-def _champion() -> ModelBundle:
-    return load_champion(SETTINGS.models, FEATURE_HASH)
 
 
 def _finish(
@@ -68,7 +65,7 @@ def tier1_asset(pillar: str) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=key,
-        deps=[*feature_keys(pillar), METRICS_KEY],
+        deps=[*feature_keys(pillar), PROMOTIONS_KEY, SUPPORT_KEY],
         group_name="tier1",
         kinds={"python", "xgboost", "duckdb"},
         description=contract.description,
@@ -77,7 +74,7 @@ def tier1_asset(pillar: str) -> dg.AssetsDefinition:
         **WEEKLY,
     )
     def tier1_scores(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
-        weeks, bundle = weeks_of(context), _champion()
+        weeks, bundle = weeks_of(context), scoring_model()
         frame = score_tier1(
             bundle.tier1[pillar], read_weeks(warehouse, CONTRACTS[pillar].address, weeks), bundle.model_id
         )
@@ -109,7 +106,7 @@ def _all_scores(warehouse: Warehouse, weeks: list[date]) -> pl.DataFrame:
 
 @dg.asset(
     key=TIER2_KEY,
-    deps=[*TIER1_KEYS, *feature_keys(SCHEME_PILLAR), METRICS_KEY],
+    deps=[*TIER1_KEYS, *feature_keys(SCHEME_PILLAR), PROMOTIONS_KEY],
     group_name="tier2",
     kinds={"python", "xgboost", "duckdb"},
     description=TIER2_CONTRACT.description,
@@ -119,7 +116,7 @@ def _all_scores(warehouse: Warehouse, weeks: list[date]) -> pl.DataFrame:
 )
 def tier2_scheme(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
     """Score the schemes."""
-    weeks, bundle = weeks_of(context), _champion()
+    weeks, bundle = weeks_of(context), scoring_model()
     indicators = read_weeks(warehouse, CONTRACTS[SCHEME_PILLAR].address, weeks)
     design, schemes = tier2_inputs(_pillar_scores(warehouse, weeks), indicators, bundle.config.models)
     frame = score_tier2(bundle.tier2, design, schemes, bundle.model_id)
@@ -128,7 +125,7 @@ def tier2_scheme(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Ite
 
 @dg.asset(
     key=SCORES_KEY,
-    deps=[*TIER1_KEYS, TIER2_KEY, METRICS_KEY],
+    deps=[*TIER1_KEYS, TIER2_KEY, PROMOTIONS_KEY],
     group_name="scores",
     kinds={"python", "duckdb"},
     description=SCORES_CONTRACT.description,
@@ -138,7 +135,7 @@ def tier2_scheme(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Ite
 )
 def client_scores(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
     """Aggregate, calibrate, band and rank; the band of the week before decides what holds on the way down."""
-    weeks, bundle = weeks_of(context), _champion()
+    weeks, bundle = weeks_of(context), scoring_model()
     previous = None
     if warehouse.exists(SCORES_CONTRACT.address):
         before = read_weeks(
@@ -170,7 +167,7 @@ def client_scores(context: dg.AssetExecutionContext, warehouse: Warehouse) -> It
 )
 def contributions(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
     """Split the champion's raw score into pillars, for clients above MINIMAL."""
-    weeks, bundle = weeks_of(context), _champion()
+    weeks, bundle = weeks_of(context), scoring_model()
     above = read_weeks(warehouse, SCORES_CONTRACT.address, weeks, "client_id, as_of_date, band").filter(
         pl.col("band") != "MINIMAL"
     )
@@ -195,7 +192,7 @@ def contributions(context: dg.AssetExecutionContext, warehouse: Warehouse) -> It
 )
 def reasons(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
     """The strongest reasons of every alert, with the client's own normal and its peers' normal."""
-    weeks, bundle = weeks_of(context), _champion()
+    weeks, bundle = weeks_of(context), scoring_model()
     parts = [_explain(warehouse, bundle, batch) for batch in week_batches(warehouse, weeks)]
     yield from _finish(warehouse, REASONS_CONTRACT, pl.concat(parts), weeks, bundle.model_id, None)
 
@@ -244,4 +241,4 @@ def _alert_features(warehouse: Warehouse, address: str, alerts: pl.DataFrame, we
     )
 
 
-SCORE_ASSETS = [*TIER1_ASSETS, tier2_scheme, client_scores, contributions, reasons]
+SCORE_ASSETS = [input_support, *TIER1_ASSETS, tier2_scheme, client_scores, contributions, reasons]

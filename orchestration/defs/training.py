@@ -5,6 +5,7 @@ table, so that the next step reads them and a failed step can be run again alone
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -32,20 +33,25 @@ from ml_assets.models.baselines import (
 from ml_assets.models.calendar import CalendarPlan, plan_calendar
 from ml_assets.models.names import PILLARS, SCHEME_PILLAR
 from ml_assets.models.pipeline import add_scheme_score, score_weeks, tier2_inputs, widen
+from ml_assets.models.promotion import PROMOTIONS, Verdict, judge, unseen_weeks
 from ml_assets.models.registry import (
+    CARD,
     ModelBundle,
+    RegistryError,
     add_metrics,
     feature_contract_hash,
     hash_files,
     load_bundle,
-    promote,
+    read_card,
     read_folder,
     save_bundle,
     write_folder,
 )
-from ml_assets.models.splits import SplitPlan, plan_splits
+from ml_assets.models.splits import SplitPlan, eligible_labels, plan_splits
+from ml_assets.models.support import Range, Support, fit_support, support_weeks
 from ml_assets.models.tier1 import Tier1Model, fit_tier1
 from ml_assets.models.tier2 import Tier2Model, fit_tier2
+from ml_assets.models.tracking import champion_id, record_training
 from orchestration.defs.metadata import definition_metadata, markdown_table, run_metadata
 from orchestration.defs.reading import LABELS_KEY, SPINE_KEY, TRANSACTIONS_KEY, WINDOWS_KEY, read_history, read_weeks
 from orchestration.defs.resources import CONFIG, PROJECT_ROOT, SETTINGS, Warehouse
@@ -357,37 +363,124 @@ def baseline_scores(
     }
 
 
-def _measure(
-    warehouse: Warehouse, bundle: ModelBundle, weeks: tuple[date, ...], evaluate: Callable[..., pl.DataFrame]
-) -> pl.DataFrame:
-    features = {p: read_weeks(warehouse, c.address, list(weeks)) for p, c in CONTRACTS.items()}
-    scored = score_weeks(bundle, features)
-    baselines = baseline_scores(warehouse, bundle.flat, features, list(weeks))
-    return evaluate(scored.scores, baselines, read_labels(warehouse), bundle.plan, bundle.model_id, CONFIG.models)
+def _features_of(warehouse: Warehouse, weeks: list[date]) -> dict[str, pl.DataFrame]:
+    return {p: read_weeks(warehouse, c.address, weeks) for p, c in CONTRACTS.items()}
 
 
-@dg.asset(
-    key=["models", "metrics"],
-    deps=[["models", "aggregation"], ["models", "flat_baseline"], *weekly(*feature_keys(*CONTRACTS), WINDOWS_KEY)],
-    group_name="models",
-    kinds={"python", "duckdb"},
-    description=(
-        "The champion: all parts saved as one model with its card, measured on validation weeks and, once, on test "
-        f"weeks, then promoted. {METRICS_CONTRACT.description}"
-    ),
-    metadata=definition_metadata(METRICS_CONTRACT),
+def source_name() -> str:
+    """What models of this data folder learn from: models of other data are no opponents."""
+    size = f":{SETTINGS.profile.value}" if SETTINGS.source == "simulated" else ""
+    return f"{SETTINGS.source}{size}"
+
+
+def _support(warehouse: Warehouse, bundle: ModelBundle) -> Support:
+    """Training support of every feature the model uses, one pillar at a time."""
+    weeks = support_weeks(bundle.plan, CONFIG.governance)
+    used = {p: list(m.features) for p, m in bundle.tier1.items()}
+    used[SCHEME_PILLAR] = [c for c in bundle.tier2.features if c in CONTRACTS[SCHEME_PILLAR].names]
+    ranges: dict[str, dict[str, Range]] = {}
+    for pillar, names in used.items():
+        if names and weeks:
+            columns = ", ".join(["client_id", "as_of_date", *names])
+            frame = read_weeks(warehouse, CONTRACTS[pillar].address, weeks, columns)
+            ranges[pillar] = fit_support(frame, names, CONFIG.governance)
+    return Support(ranges)
+
+
+def _opponent(challenger: ModelBundle) -> tuple[str | None, ModelBundle | None, str]:
+    """The champion's id, its model where it can be compared with the challenger, and why not."""
+    champion = champion_id(SETTINGS.models)
+    if champion is None:
+        return None, None, ""
+    alone = "Judged by the absolute gates alone."
+    try:
+        bundle = load_bundle(SETTINGS.models, champion, FEATURE_HASH, challenger.selection)
+    except RegistryError as error:
+        return champion, None, f"The champion cannot be compared: {error} {alone}"
+    if bundle.source != challenger.source:
+        return champion, None, f"The champion learned from other data ({bundle.source or 'unnamed'}). {alone}"
+    return champion, bundle, ""
+
+
+def _judge(warehouse: Warehouse, bundle: ModelBundle, features: dict[str, pl.DataFrame], weeks: list[date]) -> Verdict:
+    """Champion and challenger on the same held-out weeks."""
+    champion, opponent, note = _opponent(bundle)
+    scores = score_weeks(bundle, features).scores
+    theirs = None
+    if opponent is not None and champion != bundle.model_id:
+        fair = unseen_weeks(weeks, opponent.plan.train_weeks[-1] if opponent.plan.train_weeks else None)
+        if fair:
+            theirs = score_weeks(opponent, features).scores.filter(pl.col("as_of_date").is_in(fair))
+        else:
+            note = "The champion was trained on every held-out week: judged by the absolute gates alone."
+    return judge(
+        bundle.model_id,
+        champion,
+        scores,
+        theirs,
+        # without a supervised half there is no probability to calibrate, whatever labels there are
+        eligible_labels(read_labels(warehouse), bundle.plan.validation_weeks if bundle.plan.is_supervised else ()),
+        bundle.aggregation.calibration is not None,
+        CONFIG.governance,
+        CONFIG.models.seed,
+        note,
+    )
+
+
+PROMOTIONS_KEY = dg.AssetKey(["models", "promotions"])
+
+
+@dg.multi_asset(
+    name="champion",
+    specs=[
+        dg.AssetSpec(
+            key,
+            deps=[
+                ["models", "aggregation"],
+                ["models", "flat_baseline"],
+                *weekly(*feature_keys(*CONTRACTS), WINDOWS_KEY),
+            ],
+            group_name="models",
+            kinds=kinds,
+            description=description,
+            metadata=definition_metadata(contract),
+        )
+        for key, contract, kinds, description in (
+            (
+                dg.AssetKey(["models", "metrics"]),
+                METRICS_CONTRACT,
+                {"python", "duckdb"},
+                "The trained model: all parts saved as one bundle with its card, measured on validation weeks and, "
+                f"once, on test weeks. {METRICS_CONTRACT.description}",
+            ),
+            (
+                PROMOTIONS_KEY,
+                PROMOTIONS,
+                {"python", "mlflow", "duckdb"},
+                "Challenger against champion on the same held-out weeks, and who scores from now on: the alias "
+                f"`champion` in MLflow's store. {PROMOTIONS.description}",
+            ),
+        )
+    ],
     check_specs=[
         dg.AssetCheckSpec(
             "model_fit_to_publish",
             asset=["models", "metrics"],
             blocking=True,
-            description="Scores of the validation weeks are finite, not all equal, and calibrated where labels exist.",
-        )
+            description="There is a champion: a model whose scores are finite, not all equal, and calibrated where "
+            "labels exist.",
+        ),
+        dg.AssetCheckSpec(
+            "challenger_promoted",
+            asset=PROMOTIONS_KEY,
+            description="The newly trained model became champion; where not, the old one stays and here is why.",
+        ),
     ],
 )
 def champion(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Any:
-    """Save, measure, check and promote."""
+    """Save, measure, compare with the champion, record, promote."""
     plan = read_plan()
+    selection = read_selection()
     bundle = ModelBundle(
         tier1={p: Tier1Model.from_files(p, read_folder(WORK / f"tier1_{p}")) for p in PILLARS},
         tier2=Tier2Model.from_files(read_folder(WORK / "tier2")),
@@ -397,52 +490,97 @@ def champion(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Any:
         config=CONFIG,
         feature_hash=FEATURE_HASH,
         code_hash=code_hash(),
+        selection=selection.to_json() if selection else "",
+        source=source_name(),
     )
+    bundle = replace(bundle, support=_support(warehouse, bundle))
     model_id = save_bundle(SETTINGS.models, bundle)
-    bundle = load_bundle(SETTINGS.models, model_id, FEATURE_HASH)
+    bundle = load_bundle(SETTINGS.models, model_id, FEATURE_HASH, bundle.selection)
     frames = []
+    held_out = list(plan.validation_weeks or plan.train_weeks[-1:])
+    features = _features_of(warehouse, held_out)
+    verdict = _judge(warehouse, bundle, features, held_out)
     if plan.validation_weeks:
-        frames.append(_measure(warehouse, bundle, plan.validation_weeks, evaluate_validation_weeks))
+        frames.append(_measure(warehouse, bundle, features, plan.validation_weeks, evaluate_validation_weeks))
     if plan.test_weeks:
-        frames.append(_measure(warehouse, bundle, plan.test_weeks, evaluate_test_weeks))
+        features = _features_of(warehouse, list(plan.test_weeks))
+        frames.append(_measure(warehouse, bundle, features, plan.test_weeks, evaluate_test_weeks))
     metrics = pl.concat(frames) if frames else METRICS_CONTRACT.empty()
     warehouse.replace_model(METRICS_CONTRACT, metrics, model_id)
     add_metrics(SETTINGS.models, model_id, metrics.to_dicts())
-    problems = _unfit(warehouse, bundle, plan)
-    if not problems:
-        promote(SETTINGS.models, model_id)
+    decision = _decided(warehouse, verdict)
+    # last, and its last act moves the alias: whatever fails before leaves the old champion in office
+    run_id = record_training(
+        SETTINGS.models,
+        SETTINGS.models / model_id / CARD,
+        read_card(SETTINGS.models, model_id),
+        metrics.to_dicts(),
+        {g.name: g.value for g in verdict.gates if g.value is not None},
+        {"decision": verdict.sentence},
+        verdict.is_promoted,
+    )
     shown = metrics.filter(pl.col("metric").is_in(["auroc", "average_precision"]))
     yield dg.MaterializeResult(
+        asset_key=["models", "metrics"],
         metadata=run_metadata(
             metrics.height,
             {
                 "model_id": model_id,
-                "card": str(Path(SETTINGS.models) / model_id / "card.json"),
+                "card": str(Path(SETTINGS.models) / model_id / CARD),
                 "metrics": markdown_table(shown.drop("model_id", "reason"), rows=60),
             },
-        )
+        ),
     )
+    scoring = model_id if verdict.is_promoted or verdict.is_same else verdict.champion_id
     yield dg.AssetCheckResult(
         check_name="model_fit_to_publish",
         asset_key=["models", "metrics"],
-        passed=not problems,
-        metadata={"problems": "; ".join(problems) or "none", "model_id": model_id},
+        passed=scoring is not None,
+        metadata={"problems": " ".join(verdict.failures) or "none", "model_id": scoring or "none"},
+    )
+    yield dg.MaterializeResult(
+        asset_key=PROMOTIONS_KEY,
+        metadata=run_metadata(
+            decision.height,
+            {
+                "decision": verdict.sentence,
+                "gates": markdown_table(decision.drop("model_id", "decision_number", "champion_before")),
+                "mlflow run": run_id,
+            },
+        ),
+    )
+    yield dg.AssetCheckResult(
+        check_name="challenger_promoted",
+        asset_key=PROMOTIONS_KEY,
+        passed=verdict.is_promoted or verdict.is_same,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"decision": verdict.sentence, "failed gates": " ".join(verdict.failures) or "none"},
     )
 
 
-def _unfit(warehouse: Warehouse, bundle: ModelBundle, plan: SplitPlan) -> list[str]:
-    """Reasons not to publish the model; empty where there are none."""
-    weeks = list(plan.validation_weeks or plan.train_weeks)[-1:]
-    features = {p: read_weeks(warehouse, c.address, weeks) for p, c in CONTRACTS.items()}
-    scores = score_weeks(bundle, features).scores
-    problems = []
-    if scores["bcrs_score"].null_count():
-        problems.append(f"{scores['bcrs_score'].null_count()} clients without a score in {weeks[0]}")
-    if scores.height > 1 and scores["bcrs_score"].n_unique() == 1:
-        problems.append("all clients have the same score")
-    if plan.has_both_classes("validation") and plan.is_supervised and bundle.aggregation.calibration is None:
-        problems.append("labels exist but the score is not calibrated")
-    return problems
+def _measure(
+    warehouse: Warehouse,
+    bundle: ModelBundle,
+    features: dict[str, pl.DataFrame],
+    weeks: tuple[date, ...],
+    evaluate: Callable[..., pl.DataFrame],
+) -> pl.DataFrame:
+    scored = score_weeks(bundle, features)
+    baselines = baseline_scores(warehouse, bundle.flat, features, list(weeks))
+    return evaluate(scored.scores, baselines, read_labels(warehouse), bundle.plan, bundle.model_id, CONFIG.models)
+
+
+def _decided(warehouse: Warehouse, verdict: Verdict) -> pl.DataFrame:
+    """Put the decision on record; a champion that was only trained again keeps the one that made it champion."""
+    number = 0
+    if warehouse.exists(PROMOTIONS.address):
+        known = warehouse.read(f"from {PROMOTIONS.address} order by model_id, gate")
+        number = int(known["decision_number"].cast(pl.Int64).max() or 0)  # type: ignore[arg-type]
+        if verdict.is_same and verdict.challenger_id in known["model_id"]:
+            return known.filter(pl.col("model_id") == verdict.challenger_id)
+    decision = verdict.frame(number + 1)
+    warehouse.replace_model(PROMOTIONS, decision, verdict.challenger_id)
+    return decision
 
 
 MODEL_ASSETS = [split_plan, *TIER1_MODELS, tier2_model, aggregation_model, flat_baseline, champion]
