@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,19 +102,28 @@ def test_a_damaged_model_is_replaced_by_saving_again(copy, bundle):
     assert [p.name for p in copy[0].iterdir()] == [copy[1]]
 
 
-def test_the_champion_is_a_pointer(copy):
-    models, model_id = copy
-    assert registry.champion_id(models) is None
-    with pytest.raises(RegistryError, match="No model has been trained"):
-        registry.load_champion(models)
-    registry.promote(models, model_id)
-    assert registry.load_champion(models).model_id == model_id
-    with pytest.raises(RegistryError, match="There is no model 'nobody'"):
-        registry.promote(models, "nobody")
-    assert registry.champion_id(models) == model_id
-    (models / registry.POINTER).write_text("not json")
-    with pytest.raises(RegistryError, match="promote a model again"):
-        registry.champion_id(models)
+def test_without_a_record_there_is_no_champion(copy):
+    with pytest.raises(RegistryError, match="There is no champion: run the retraining job"):
+        registry.load_champion(copy[0])
+
+
+def test_other_tsfresh_characteristics_are_refused(bundle, tmp_path):
+    chosen = replace(bundle, selection='["mean"]')
+    model_id = registry.save_bundle(tmp_path, chosen)
+    assert registry.load_bundle(tmp_path, model_id, selection='["mean"]').selection == '["mean"]'
+    with pytest.raises(RegistryError, match="chosen again"):
+        registry.load_bundle(tmp_path, model_id, selection='["median"]')
+
+
+def test_files_of_another_form_are_refused_in_words(bundle, tmp_path, monkeypatch):
+    model_id = registry.save_bundle(tmp_path, bundle)
+
+    def newer(files):
+        raise KeyError("memory")
+
+    monkeypatch.setattr(registry.AggregationModel, "from_files", newer)
+    with pytest.raises(RegistryError, match="in a form this version does not read"):
+        registry.load_bundle(tmp_path, model_id)
 
 
 def test_metrics_are_added_and_replaced_by_split(copy):
