@@ -562,7 +562,7 @@ class SegmentConfig(_Frozen):
         20_000, description="Clients above which mini-batch k-means (Sculley 2010) replaces the full one."
     )
     sample_rows: Annotated[int, Field(ge=100)] = Field(
-        5_000, description="Clients at most for silhouettes, bootstrap stability, mixtures and HDBSCAN: cost is square."
+        3_000, description="Clients at most for silhouettes, bootstrap stability, mixtures and HDBSCAN: cost is square."
     )
     density_rows: Annotated[int, Field(ge=100)] = Field(
         3_000, description="Clients at most whose density DBSCAN learns; all others are compared with its core clients."
