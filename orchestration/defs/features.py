@@ -188,16 +188,22 @@ FIRST_SEEN_KEY = dg.AssetKey(["intermediate", "int_counterparty_first_seen"])
 JURISDICTIONS_KEY = dg.AssetKey(["seeds", "jurisdictions"])
 SCHEME_KEYS = [dg.AssetKey(["seeds", "scheme_countries"]), dg.AssetKey(["seeds", "scheme_sectors"])]
 
-feat_p1 = pillar_asset(p1_volume_velocity.CONTRACT, p1_volume_velocity.build, _windows, [WINDOWS_KEY])
-feat_p2 = pillar_asset(p2_network.CONTRACT, p2_network.build, _network, [FIRST_SEEN_KEY, JURISDICTIONS_KEY])
-feat_p3 = pillar_asset(
-    p3_temporal.CONTRACT, p3_temporal.build, _selection, [dg.AssetKey(["models", "tsfresh_selection"])]
-)
-feat_p4 = pillar_asset(p4_typology.CONTRACT, p4_typology.build_with_hits, _nothing, [], p4_typology.HITS_CONTRACT)
-feat_p5 = pillar_asset(p5_profile.CONTRACT, p5_profile.build, _profiles, [WINDOWS_KEY])
-feat_p6 = pillar_asset(
-    p6_scheme.CONTRACT, p6_scheme.build_with_hits, _schemes, [WINDOWS_KEY, *SCHEME_KEYS], p6_scheme.HITS_CONTRACT
-)
+BUILDS: dict[str, tuple[Callable[..., Any], Callable[[Warehouse, list[date]], dict[str, Any]]]] = {
+    "p1_volume_velocity": (p1_volume_velocity.build, _windows),
+    "p2_network": (p2_network.build, _network),
+    "p3_temporal": (p3_temporal.build, _selection),
+    "p4_typology": (p4_typology.build_with_hits, _nothing),
+    "p5_profile": (p5_profile.build, _profiles),
+    "p6_scheme": (p6_scheme.build_with_hits, _schemes),
+}
+"""How each pillar is built: the function, and what it reads besides the history. A replay builds by the same."""
+
+feat_p1 = pillar_asset(p1_volume_velocity.CONTRACT, *BUILDS["p1_volume_velocity"], [WINDOWS_KEY])
+feat_p2 = pillar_asset(p2_network.CONTRACT, *BUILDS["p2_network"], [FIRST_SEEN_KEY, JURISDICTIONS_KEY])
+feat_p3 = pillar_asset(p3_temporal.CONTRACT, *BUILDS["p3_temporal"], [dg.AssetKey(["models", "tsfresh_selection"])])
+feat_p4 = pillar_asset(p4_typology.CONTRACT, *BUILDS["p4_typology"], [], p4_typology.HITS_CONTRACT)
+feat_p5 = pillar_asset(p5_profile.CONTRACT, *BUILDS["p5_profile"], [WINDOWS_KEY])
+feat_p6 = pillar_asset(p6_scheme.CONTRACT, *BUILDS["p6_scheme"], [WINDOWS_KEY, *SCHEME_KEYS], p6_scheme.HITS_CONTRACT)
 FEATURE_KEYS = [
     dg.AssetKey(["features", module.CONTRACT.name])
     for module in (p1_volume_velocity, p2_network, p3_temporal, p4_typology, p5_profile, p6_scheme)
