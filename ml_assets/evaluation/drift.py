@@ -154,7 +154,14 @@ FAMILY_DRIFT = TableContract(
         _MODEL,
         Column("features_count", "integer", "Features of the family.", "count", minimum=1),
         Column("drifted_count", "integer", "Features with the status drift or gross.", "count", minimum=0),
-        Column("psi_mean", "number", "Mean PSI beyond noise of its features.", "PSI", null_rule=_TOO_FEW, minimum=0),
+        Column(
+            "psi_mean",
+            "number",
+            "Mean PSI of its features, each beyond noise and up to gross.",
+            "PSI",
+            null_rule=_TOO_FEW,
+            minimum=0,
+        ),
         Column("psi_max", "number", "Largest PSI of its features.", "PSI", null_rule=_TOO_FEW, minimum=0),
         Column("worst_feature", "text", "Feature with the largest PSI.", null_rule=_TOO_FEW),
         Column("null_ratio", "number", "Mean share of missing values.", "ratio", minimum=0, maximum=1),
@@ -407,9 +414,10 @@ def _distances(
     weeks = frame["as_of_date"].unique().sort()
     at = frame["as_of_date"].replace_strict(weeks, np.arange(len(weeks)), return_dtype=pl.Int64).to_numpy()
     sizes = np.bincount(at, minlength=len(weeks)).astype(float)
+    wanted = bins.filter(pl.col("subject").is_in([prefix + name for name in names]))
     edges_of = {
         str(key[0]): (part["upper_edge"].drop_nulls().to_numpy(), part["rows_count"].to_numpy().astype(float))
-        for key, part in bins.sort("subject", "bin_number").group_by("subject", maintain_order=True)
+        for key, part in wanted.sort("subject", "bin_number").group_by("subject", maintain_order=True)
     }
     level_of = {row["subject"]: row for row in levels.iter_rows(named=True)}
     parts = []
@@ -442,7 +450,7 @@ def _distances(
                         ),
                         "null_ratio": 1 - present / sizes,
                         "reference_null_ratio": np.full(len(weeks), level["null_ratio"]),
-                        "mean_value": sums / present,
+                        "mean_value": _steady(sums / present),
                         "reference_mean": np.full(
                             len(weeks), np.nan if level["mean_value"] is None else level["mean_value"]
                         ),
@@ -461,6 +469,11 @@ def _distances(
             }
         )
     return pl.concat(parts).fill_nan(None)
+
+
+def _steady(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Ten significant digits: the last ones of a sum depend on the order of its rows."""
+    return np.array([float(f"{v:.10g}") for v in values])
 
 
 def _psi_status(config: MonitoringConfig) -> pl.Expr:
@@ -528,8 +541,10 @@ def feature_drift(
 def family_drift(drift: pl.DataFrame, config: MonitoringConfig) -> pl.DataFrame:
     """Sum features up into families.
 
-    A family has drifted where the mean PSI of its features, each counted only beyond its noise, reaches the limit, or
-    where its missing values moved. One drifted feature among stable ones is a matter to watch.
+    A family has drifted where the mean PSI of its features reaches the limit, or where its missing values moved. Each
+    feature counts only beyond its noise and no more than a gross one, so that a single one (the size of a community,
+    which is the same number for a thousand clients) does not carry a family. One drifted feature among stable ones is
+    a matter to watch.
 
     Parameters
     ----------
@@ -539,7 +554,8 @@ def family_drift(drift: pl.DataFrame, config: MonitoringConfig) -> pl.DataFrame:
     -------
     frame : as :data:`FAMILY_DRIFT`.
     """
-    beyond = pl.when(pl.col("psi_value") > pl.col("psi_noise")).then("psi_value").otherwise(0.0)
+    capped = pl.min_horizontal("psi_value", pl.lit(config.psi_gross.value))
+    beyond = pl.when(pl.col("psi_value") > pl.col("psi_noise")).then(capped).otherwise(0.0)
     beyond = pl.when(pl.col("psi_value").is_not_null()).then(beyond)
     psi_known = pl.col("psi_value").is_not_null()
     grouped = (

@@ -85,6 +85,11 @@ def _spread(weeks: Sequence[date], at_most: int) -> list[date]:
     return list(weeks[::-1][::step][::-1])
 
 
+def _rows(warehouse: Warehouse, address: str, weeks: Sequence[date]) -> pl.DataFrame:
+    """Rows of the weeks in no particular order: sorting three hundred columns would take longer than counting them."""
+    return warehouse.read(f"from {address} where as_of_date in (select unnest(?::date[]))", [list(weeks)])
+
+
 def _payments(warehouse: Warehouse, weeks: Sequence[date], by_week: bool) -> pl.DataFrame:
     """Level of payments by currency, of each week or of all weeks together.
 
@@ -116,7 +121,7 @@ def _reports(warehouse: Warehouse, weeks: Sequence[date]) -> pl.DataFrame:
         "leads as (select p.client_id, p.str_date, p.as_of_date, p.str_date - min(s.as_of_date) as lead_days "
         "  from placed as p inner join scores.client_scores as s on p.client_id = s.client_id "
         "  where s.is_alert and s.as_of_date <= p.str_date and s.as_of_date > ? and s.as_of_date <= ? "
-        f"  and s.as_of_date >= p.str_date - {ALERT_LOOKBACK_DAYS} group by all), "
+        f"  and s.as_of_date >= p.str_date - {ALERT_LOOKBACK_DAYS} group by p.client_id, p.str_date, p.as_of_date), "
         "lead_weeks as (select as_of_date, median(lead_days) as alert_lead_days from leads group by all), "
         "counted as (select as_of_date, count(*) as reported_count, "
         "  count(case when floor_date > as_of_date then 1 end) as late_count, "
@@ -128,9 +133,9 @@ def _reports(warehouse: Warehouse, weeks: Sequence[date]) -> pl.DataFrame:
         "  left join lead_weeks as l using (as_of_date)), "
         "final as (select *, (select count(*) from reports as r where r.str_date < joined.as_of_date) "
         "  as reported_known_count, "
-        "  (sum(reported_count) over trailing)::bigint as trailing_reported_count, "
-        "  (sum(clients_count) over trailing)::bigint as trailing_client_weeks_count from joined "
-        f"  window trailing as (order by as_of_date rows between {span - 1} preceding and current row)) "
+        "  (sum(reported_count) over latest_weeks)::bigint as trailing_reported_count, "
+        "  (sum(clients_count) over latest_weeks)::bigint as trailing_client_weeks_count from joined "
+        f"  window latest_weeks as (order by as_of_date rows between {span - 1} preceding and current row)) "
         "select * from final where as_of_date in (select unnest(?::date[])) order by as_of_date",
         [
             min(weeks) - timedelta(days=7 * span),
@@ -162,7 +167,7 @@ def freeze_reference(warehouse: Warehouse, bundle: ModelBundle) -> tuple[pl.Data
     )
     parts = []
     for contract in CONTRACTS.values():
-        frame = read_weeks(warehouse, contract.address, weeks).filter(pl.col("client_id").is_in(chosen.implode()))
+        frame = _rows(warehouse, contract.address, weeks).filter(pl.col("client_id").is_in(chosen.implode()))
         parts.append(freeze(frame, [c.name for c in contract.features], model_id, config))
     held_out = _reference_weeks(plan)
     scored = score_weeks(bundle, {p: read_weeks(warehouse, c.address, held_out) for p, c in CONTRACTS.items()})
@@ -314,7 +319,7 @@ def monitoring_features(context: dg.AssetExecutionContext, warehouse: Warehouse)
     parts = []
     for at in range(0, len(weeks), WEEKS_AT_ONCE):
         for contract in CONTRACTS.values():
-            frame = read_weeks(warehouse, contract.address, weeks[at : at + WEEKS_AT_ONCE])
+            frame = _rows(warehouse, contract.address, weeks[at : at + WEEKS_AT_ONCE])
             parts.append(feature_drift(frame, bins, levels, bundle.model_id, config))
     features = pl.concat(parts)
     families = family_drift(features, config)
