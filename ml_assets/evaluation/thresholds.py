@@ -185,7 +185,7 @@ def draw_sample(placed: pl.DataFrame, strata: pl.DataFrame, as_of: date, config:
 
 
 def outcome_template(sample: pl.DataFrame) -> pl.DataFrame:
-    """The empty dispositions of a sample, one row per client: filled in, they are delivered as ``dispositions_*.csv``."""
+    """The empty dispositions of a sample, one row per client: filled in, delivered as ``dispositions_*.csv``."""
     return sample.select(
         "alert_id", "client_id", *(pl.lit(None, pl.String).alias(c) for c in ("outcome", "decided_at", "decided_by"))
     )
