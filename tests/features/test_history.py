@@ -77,6 +77,16 @@ def test_rows_are_sorted_by_client_time_and_id() -> None:
     assert len(history) == 4
 
 
+@pytest.mark.parametrize("first", ["inbound", "outbound"])
+def test_both_sides_of_a_transfer_between_own_accounts_have_one_order(first: str) -> None:
+    second = {"inbound": "outbound", "outbound": "inbound"}[first]
+    history = history_of(
+        row("t1", "A", MIDNIGHT, direction=first),
+        row("t1", "A", MIDNIGHT, direction=second),
+    )
+    assert list(history.is_inbound) == [True, False]
+
+
 def test_days_are_counted_from_1970_also_before_it() -> None:
     history = history_of(
         row("old", "A", datetime(1969, 12, 31, 23, 59)),

@@ -21,10 +21,11 @@ parsed as (
 
 ),
 
+-- a payment between two clients has a record on either side under one id, so an id is taken per direction;
 -- hashes first: eight bytes an id keep the scan of a large history cheap, and the few candidates are then compared
 candidates as (
 
-    select hash(txn_id) as txn_hash
+    select hash(txn_id, direction) as txn_hash
     from {{ ref('stg_transactions_parsed') }}
     where has_source_txn_id
     group by all
@@ -42,8 +43,10 @@ ranked as (
             row(client_id, counterparty_id, channel, currency, direction, amount, txn_at)
         ) over by_id as kept_values
     from parsed
-    where hash(parsed.txn_id) in (select txn_hash from candidates)
-    window by_id as (partition by parsed.txn_id order by is_faulty, _delivery_id, visible_date, _file, _row)
+    where hash(parsed.txn_id, parsed.direction) in (select txn_hash from candidates)
+    window by_id as (
+        partition by parsed.txn_id, parsed.direction order by is_faulty, _delivery_id, visible_date, _file, _row
+    )
 
 ),
 

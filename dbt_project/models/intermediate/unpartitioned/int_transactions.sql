@@ -1,7 +1,7 @@
 {{ config(
     materialized='incremental',
     incremental_strategy='delete+insert',
-    unique_key='txn_id',
+    unique_key=['txn_id', 'direction'],
     on_schema_change='fail'
 ) }}
 
