@@ -301,13 +301,18 @@ class EvaluationConfig(_Frozen):
         description="Training rows per refit of a combination of pillars; every positive and a sample of negatives.",
     )
     refit_clients: Annotated[int, Field(ge=20)] = Field(
-        800, description="Negative clients that refits train on, besides every positive one, with all their weeks."
+        500, description="Negative clients that refits train on, besides every positive one, with all their weeks."
     )
     refit_validation_rows: Annotated[int, Field(ge=1_000)] = Field(
         60_000, description="Validation rows above which refits are measured on a sample of clients."
     )
     refit_trees: Annotated[int, Field(ge=10)] = Field(60, description="Boosting rounds at most in refits.")
-    refit_folds: Annotated[int, Field(ge=2)] = Field(3, description="Out-of-fold parts in refits.")
+    refit_folds: Annotated[int, Field(ge=2)] = Field(
+        2, description="Out-of-fold parts in refits; with two, half the rounds are taken and none is spent on stopping."
+    )
+    refit_negative_ratio: Annotated[int, Field(ge=1)] = Field(
+        20, description="Negative rows per positive in refits: there are about twenty of them."
+    )
     learning_points: Annotated[int, Field(ge=2)] = Field(4, description="Points of the learning curve.")
     label_delay_days: tuple[Days, ...] = Field(
         (30, 60), description="Days by which reports become known later in the test of robustness."

@@ -133,7 +133,8 @@ def refit_config(config: ModelConfig, effort: EvaluationConfig) -> ModelConfig:
         update={
             "trees": min(config.trees, effort.refit_trees),
             "folds": min(config.folds, effort.refit_folds),
-            "isolation_trees": max(10, config.isolation_trees // 2),
+            "negative_ratio": min(config.negative_ratio, effort.refit_negative_ratio),
+            "isolation_trees": max(10, config.isolation_trees // 4),
         }
     )
 
