@@ -39,16 +39,17 @@ from ml_assets.explain.decomposition import CONTRIBUTIONS_CONTRACT
 from ml_assets.models.aggregation import SCORES_CONTRACT
 from ml_assets.models.names import PILLARS, SCHEME_PILLAR, SCORE_OF
 from ml_assets.models.pipeline import score_weeks
-from ml_assets.models.registry import ModelBundle, load_champion
+from ml_assets.models.registry import ModelBundle
 from ml_assets.models.splits import SplitPlan
 from ml_assets.models.tier1 import TIER1_CONTRACTS
 from ml_assets.models.tier2 import TIER2_CONTRACT
 from orchestration.defs.metadata import definition_metadata, markdown_table, run_metadata
 from orchestration.defs.partitions import AS_OF_WEEKS, weeks_of
 from orchestration.defs.reading import TRANSACTIONS_KEY, read_weeks
-from orchestration.defs.resources import CONFIG, SETTINGS, Warehouse
-from orchestration.defs.scores import METRICS_KEY, SCORES_KEY, TIER1_KEYS, TIER2_KEY
-from orchestration.defs.training import CONTRACTS, FEATURE_HASH, feature_keys, weekly
+from orchestration.defs.resources import CONFIG, Warehouse
+from orchestration.defs.scores import SCORES_KEY, TIER1_KEYS, TIER2_KEY
+from orchestration.defs.scoring_gate import scoring_model
+from orchestration.defs.training import CONTRACTS, PROMOTIONS_KEY, feature_keys, weekly
 
 WEEKS_AT_ONCE = 8
 """Weeks read together: all features of all clients of more would not fit a small machine at bank size."""
@@ -73,10 +74,6 @@ def _key(contract: TableContract) -> dg.AssetKey:
 
 
 REFERENCE_KEYS = [_key(REFERENCE_BINS), _key(REFERENCE_LEVELS)]
-
-
-def _champion() -> ModelBundle:
-    return load_champion(SETTINGS.models, FEATURE_HASH)
 
 
 def _spread(weeks: Sequence[date], at_most: int) -> list[date]:
@@ -218,7 +215,7 @@ def _write_reference(warehouse: Warehouse, bundle: ModelBundle) -> None:
     specs=[
         dg.AssetSpec(
             _key(contract),
-            deps=[METRICS_KEY, TRANSACTIONS_KEY, LABELS_KEY, *weekly(*feature_keys(*CONTRACTS))],
+            deps=[PROMOTIONS_KEY, TRANSACTIONS_KEY, LABELS_KEY, *weekly(*feature_keys(*CONTRACTS))],
             description=contract.description + " Written once per model and never changed.",
             metadata=definition_metadata(contract),
             kinds={"python", "duckdb"},
@@ -228,7 +225,7 @@ def _write_reference(warehouse: Warehouse, bundle: ModelBundle) -> None:
 )
 def monitoring_reference(warehouse: Warehouse) -> Iterator[dg.MaterializeResult]:
     """Freeze what the champion's training weeks looked like."""
-    bundle = _champion()
+    bundle = scoring_model()
     tables = _reference(warehouse, bundle)
     for contract, table in zip((REFERENCE_BINS, REFERENCE_LEVELS), tables, strict=True):
         yield dg.MaterializeResult(
@@ -314,7 +311,7 @@ LABELS_CHECK = "reports_arrive"
 )
 def monitoring_features(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
     """PSI and missing values of every feature and family."""
-    weeks, bundle, config = weeks_of(context), _champion(), CONFIG.monitoring
+    weeks, bundle, config = weeks_of(context), scoring_model(), CONFIG.monitoring
     bins, levels = _reference(warehouse, bundle)
     parts = []
     for at in range(0, len(weeks), WEEKS_AT_ONCE):
@@ -349,7 +346,7 @@ def monitoring_features(context: dg.AssetExecutionContext, warehouse: Warehouse)
 )
 def monitoring_amounts(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
     """Level of payments by currency."""
-    weeks, bundle, config = weeks_of(context), _champion(), CONFIG.monitoring
+    weeks, bundle, config = weeks_of(context), scoring_model(), CONFIG.monitoring
     _, levels = _reference(warehouse, bundle)
     frame = amount_drift(_payments(warehouse, weeks, by_week=True), levels, bundle.model_id, config)
     newest = frame.filter(pl.col("as_of_date") == weeks[-1]).sort("txn_count", descending=True)
@@ -369,7 +366,7 @@ def monitoring_amounts(context: dg.AssetExecutionContext, warehouse: Warehouse) 
 )
 def monitoring_scores(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
     """PSI and mean of the scores."""
-    weeks, bundle, config = weeks_of(context), _champion(), CONFIG.monitoring
+    weeks, bundle, config = weeks_of(context), scoring_model(), CONFIG.monitoring
     bins, levels = _reference(warehouse, bundle)
     tables = {**{p: (c.address, "pillar_score") for p, c in TIER1_CONTRACTS.items()}}
     tables[SCHEME_PILLAR] = (TIER2_CONTRACT.address, "scheme_score")
@@ -425,7 +422,7 @@ def monitoring_explanations(context: dg.AssetExecutionContext, warehouse: Wareho
 )
 def monitoring_labels(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
     """Arrival of suspicious transaction reports."""
-    weeks, bundle, config = weeks_of(context), _champion(), CONFIG.monitoring
+    weeks, bundle, config = weeks_of(context), scoring_model(), CONFIG.monitoring
     _, levels = _reference(warehouse, bundle)
     frame = label_arrival(_reports(warehouse, weeks), levels, bundle.model_id, config)
     shown = ["as_of_date", "reported_count", "reported_known_count", "alert_lead_days", "arrival_ratio", "status"]

@@ -204,6 +204,11 @@ def _explain(warehouse: Warehouse, bundle: ModelBundle, weeks: list[date]) -> pl
         .filter(pl.col("is_alert") | (pl.col("rank_in_week_count") <= CONFIG.models.explained_clients))
         .select("client_id", "as_of_date")
     )
+    return explain_clients(warehouse, bundle, alerts, weeks)
+
+
+def explain_clients(warehouse: Warehouse, bundle: ModelBundle, alerts: pl.DataFrame, weeks: list[date]) -> pl.DataFrame:
+    """Reasons of the given clients (client_id, as_of_date) in the given weeks, alerts or not."""
     groups = read_weeks(warehouse, GROUPS_CONTRACT.address, weeks)
     normals = warehouse.read(
         f"from {NORMALS_CONTRACT.address} where as_of_date in (select unnest(?::date[])) order by all", [weeks]
