@@ -376,6 +376,57 @@ def _moments(party, cents, n):  # type: ignore[no-untyped-def]
     return total, std, hhi, top
 
 
+def payment_statistics(graph: WeekGraph) -> pl.DataFrame:
+    """Moments of single payments per party, the vertex statistics of Blanuša et al. 2024.
+
+    One row per node in the graph's order. For side s in ``in``, ``out``: ``s_payments`` (count), ``s_payment_mean``,
+    ``_min``, ``_max``, ``_median`` (base currency; NaN without a payment), ``_variance`` (population, base currency
+    squared), ``_skewness`` (third standardised moment) and ``_kurtosis`` (fourth; 3 for a normal law), both NaN
+    where all payments are equal. Deviations are summed around the mean, not as power sums, which lose their digits.
+    """
+    columns: dict[str, NDArray[np.float64]] = {}
+    for side, events in (("in", graph.in_events), ("out", graph.out_events)):
+        found = _payment_moments(events.start, events.cents)
+        for i, name in enumerate(("mean", "min", "max", "median", "variance", "skewness", "kurtosis")):
+            columns[f"{side}_payment_{name}"] = found[i]
+    counts = {f"{s}_payments": np.diff(e.start) for s, e in (("in", graph.in_events), ("out", graph.out_events))}
+    return pl.DataFrame(counts | columns)
+
+
+@njit(cache=True)
+def _payment_moments(start, cents):  # type: ignore[no-untyped-def]
+    """Mean, min, max, median, variance, skewness and kurtosis (rows) of each party's cents, as money."""
+    n = len(start) - 1
+    out = np.full((7, n), np.nan)
+    for v in range(n):
+        low, high = start[v], start[v + 1]
+        count = high - low
+        if count == 0:
+            continue
+        ordered = np.sort(cents[low:high])
+        total = 0
+        for c in ordered:
+            total += c
+        mean = total / count
+        second, third, fourth = 0.0, 0.0, 0.0
+        for c in ordered:
+            gap = c - mean
+            square = gap * gap
+            second += square
+            third += square * gap
+            fourth += square * square
+        out[0, v] = mean / 100.0
+        out[1, v] = ordered[0] / 100.0
+        out[2, v] = ordered[count - 1] / 100.0
+        out[3, v] = (ordered[(count - 1) // 2] + ordered[count // 2]) / 200.0
+        out[4, v] = second / count / 10_000.0
+        if ordered[0] < ordered[count - 1]:
+            spread = second / count
+            out[5, v] = third / count / (spread * np.sqrt(spread))
+            out[6, v] = fourth / count / (spread * spread)
+    return out
+
+
 # --- centrality ---------------------------------------------------------------------------------------------
 
 

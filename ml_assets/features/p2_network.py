@@ -96,6 +96,20 @@ def _side_columns(side: str, who: str, done: str) -> tuple[Column, ...]:
             _GFP,
             f"fewer than two {who} in the window",
         ),
+        _network(
+            f"p2_payment_{side}_skewness_90d_value",
+            f"Lopsidedness of single payments {done}: far above 0 where a few large ones stand among small ones.",
+            f"third standardised moment of the amounts {done} to or from known counterparties",
+            _GFP,
+            f"no two different amounts {done} in the window",
+        ),
+        _network(
+            f"p2_payment_{side}_kurtosis_90d_value",
+            f"Weight of rare amounts among payments {done}: 3 for a normal law, 1 for two amounts taking turns.",
+            f"fourth standardised moment of the amounts {done} to or from known counterparties",
+            _GFP,
+            f"no two different amounts {done} in the window",
+        ),
     )
 
 
@@ -506,6 +520,7 @@ def _network_features(
     """Graph measures read at the clients' positions (-1: not in the graph); names as in the contract."""
     short, middle = recent_days
     vertex = graphs.vertex_statistics(graph, recent_days)
+    payment = graphs.payment_statistics(graph)
     triangle = graphs.clustering(graph)
     community = graphs.communities(graph, config.graph_seed)
     listed = graphs.blacklist_exposure(graph, config.blacklist_max_hops)
@@ -573,6 +588,8 @@ def _network_features(
             f"p2_counterparty_{side}_share_max_90d_ratio": vertex[f"{side}_max_share"],
             f"p2_counterparty_{side}_mean_90d_base": vertex[f"{side}_mean"],
             f"p2_counterparty_{side}_std_90d_base": vertex[f"{side}_std"],
+            f"p2_payment_{side}_skewness_90d_value": payment[f"{side}_payment_skewness"],
+            f"p2_payment_{side}_kurtosis_90d_value": payment[f"{side}_payment_kurtosis"],
         }
     for k in range(2, patterns.LONGEST_CYCLE + 1):
         zero_without_edge[f"p2_cycle_length{k}_90d_count"] = cycle[f"cycle_{k}"]

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from ml_assets.features import graph as graphs
 from ml_assets.features.history import build_history
@@ -283,3 +284,30 @@ def test_temporal_networkx_has_one_edge_per_payment() -> None:
     graph = week_graph([{"client": "a", "other": "b", "amount": 1.0}, {"client": "a", "other": "b", "amount": 2.0}])
     peer = graph.to_networkx(temporal=True)
     assert sorted(d["amount"] for *_, d in peer.edges(data=True)) == [1.0, 2.0]
+
+
+@settings(max_examples=30, deadline=None)
+@given(payments)
+def test_payment_statistics_equal_scipy(made: list[dict]) -> None:
+    graph = week_graph(made)
+    found = graphs.payment_statistics(graph)
+    for i, party in enumerate(graph.ids):
+        for side, end in (("in", 1), ("out", 0)):
+            amounts = [
+                d["amount"] for *ends, d in graph.to_networkx(temporal=True).edges(data=True) if ends[end] == party
+            ]
+            assert found[f"{side}_payments"][i] == len(amounts)
+            if not amounts:
+                assert np.isnan(found[f"{side}_payment_mean"][i])
+                continue
+            expected = {
+                "mean": np.mean(amounts), "min": min(amounts), "max": max(amounts), "median": np.median(amounts),
+                "variance": np.var(amounts),
+            }  # fmt: skip
+            if len(set(amounts)) > 1:
+                expected |= {"skewness": stats.skew(amounts), "kurtosis": stats.kurtosis(amounts, fisher=False)}
+            else:
+                assert np.isnan(found[f"{side}_payment_skewness"][i])
+                assert np.isnan(found[f"{side}_payment_kurtosis"][i])
+            for name, value in expected.items():
+                assert found[f"{side}_payment_{name}"][i] == pytest.approx(value, rel=1e-9, abs=1e-9)
