@@ -12,7 +12,7 @@ export BCRS_DATA_DIR ?= data
 export PYTHONUNBUFFERED = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check ui sql docs lock clean
+.PHONY: help run test check ui sql replay docs lock clean thresholds
 
 help:            ## show these targets
 	@grep -hE '^[a-z]+: .*##|^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 20
@@ -52,6 +52,12 @@ ui: $(VENV)/.run    ## Dagster's UI on the instance the last run wrote
 sql: $(VENV)/.run   ## open the marts in the DuckDB shell (readable while a run goes on)
 	@$(BIN)/bcrs sql
 
+replay: $(VENV)/.run ## rebuild a published score as of then: CLIENT= AS_OF=
+	@$(BIN)/bcrs replay --client "$(CLIENT)" --as-of "$(AS_OF)"
+
+thresholds: $(VENV)/.run ## above/below-the-line pack: CAPACITY= or COST_RATIO=, OUTCOMES=<csv>
+	@$(BIN)/bcrs thresholds $(if $(CAPACITY),--capacity $(CAPACITY)) $(if $(COST_RATIO),--cost-ratio $(COST_RATIO)) $(if $(OUTCOMES),--outcomes "$(OUTCOMES)")
+
 docs: $(VENV)/.run  ## dbt docs of the warehouse
 	@$(BIN)/bcrs docs
 
@@ -59,4 +65,4 @@ lock:               ## resolve the pins again (all extras, with hashes)
 	@$(BIN)/uv pip compile --universal --generate-hashes --no-header --python-version 3.11 --all-extras pyproject.toml -o constraints.txt
 
 clean:              ## remove everything a run wrote; input folders stay untouched
-	rm -rf data/landing data/warehouse data/serving data/models data/reports data/dagster_home data/settings.json
+	rm -rf data/landing data/warehouse data/serving data/models data/published data/replay data/reports data/dagster_home data/settings.json

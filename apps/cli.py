@@ -6,12 +6,15 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from ml_assets.explain.replay import Replay
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="B-CRS: a behavioural client risk score.")
 # bound to the real stdout: the main job sends what dbt prints elsewhere
@@ -117,6 +120,8 @@ def _print_summary(summary: dict, reports: Path) -> None:
         f"+ quarantined {summary['rows_quarantined']:,}   clients {summary['clients']:,}   "
         f"as-of weeks {summary['weeks']}"
     )
+    if summary["model"]:
+        console.print(f"[bold]model[/bold] {summary['model']['champion']}   {summary['model']['decision']}")
     models = Table(title="test weeks, 95 % intervals resampled by client", title_justify="left")
     for heading in ("model", "AUROC", "average precision"):
         models.add_column(heading)
@@ -205,6 +210,156 @@ def results(
             _fail(f"{run_name}: there is no finished run ({path} is missing). Write <name>=<data folder>.")
         summaries[name] = json.loads(path.read_text(encoding="utf-8"))
     print(quality_table(summaries), time_table(summaries), sep="\n\n")
+
+
+@app.command()
+def replay(
+    client: Annotated[str, typer.Option(help="client id")],
+    as_of: Annotated[str, typer.Option(help="as-of date, a Monday, YYYY-MM-DD")],
+    generation: Annotated[int | None, typer.Option(help="publication of the week, newest by default")] = None,
+    json: Annotated[bool, typer.Option("--json", help="print the finding as JSON")] = False,
+) -> None:
+    """Rebuild a published score from what was known then; exit code 1 where it is not equal byte for byte."""
+    from datetime import date
+
+    try:
+        day = date.fromisoformat(as_of)
+    except ValueError:
+        _fail(f"AS_OF={as_of} is no date. Write YYYY-MM-DD, a Monday.")
+    _environment()
+    from filelock import FileLock, Timeout
+
+    from ml_assets.config import Settings
+    from ml_assets.models.registry import RegistryError
+
+    folder = Settings().replay
+    folder.mkdir(parents=True, exist_ok=True)
+    from orchestration.replay import ReplayError
+    from orchestration.replay import replay as rebuild
+
+    try:
+        with FileLock(folder / ".lock", timeout=0), console.status(f"rebuilding {day} ..."):
+            found = rebuild(client, day, generation)
+    except (ReplayError, RegistryError) as error:
+        _fail(str(error))
+    except Timeout:
+        _fail(f"Another replay is at work in {folder}. Wait for it.")
+    if json:
+        print(found.to_json())
+    else:
+        _print_replay(found)
+    if not found.is_equal:
+        raise typer.Exit(1)
+
+
+def _print_replay(found: Replay) -> None:
+    for number, sentence in enumerate(found.sentences()):
+        console.print(f"[bold]{sentence}[/bold]" if number == 0 else sentence)
+    made = found.provenance
+    facts = Table(title="what made the score", title_justify="left", show_header=False)
+    facts.add_row("model", made.model_id)
+    facts.add_row("publication", str(found.generation))
+    facts.add_row("trained on", f"{made.train_weeks}, {made.source or 'source not recorded'}")
+    facts.add_row("chosen and calibrated on", made.validation_weeks)
+    for name, value in made.stored.items():
+        shown = value if name != "tsfresh selection" else f"{len(value)} characters"
+        facts.add_row(name, shown + ("" if made.present.get(name) == value else "  [yellow](another one now)[/yellow]"))
+    console.print(facts)
+    if found.pillars_moved is not None and found.features_moved is not None:
+        moved = Table(title="what the late transactions would have moved", title_justify="left")
+        for heading in ("pillar", "feature", "as known then", "with them"):
+            moved.add_column(heading)
+        for row in found.pillars_moved.iter_rows(named=True):
+            moved.add_row(row["pillar"], "[bold]pillar score[/bold]", _figure(row["before"]), _figure(row["after"]))
+        for row in found.features_moved.head(15).iter_rows(named=True):
+            moved.add_row(row["pillar"], row["feature"], _figure(row["before"]), _figure(row["after"]))
+        console.print(moved)
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.6g}"
+
+
+@app.command()
+def promote(
+    model: Annotated[str, typer.Option(help="model id, a folder in models/")],
+    because: Annotated[str, typer.Option(help="the reason, kept beside the model")],
+) -> None:
+    """Make a saved model champion by hand, past the gates; the next `bcrs run` of new weeks scores with it."""
+    _environment()
+    from ml_assets.config import Settings
+    from ml_assets.models.registry import RegistryError, load_bundle
+    from ml_assets.models.tracking import TrackingError, appoint
+
+    models = Settings().models
+    try:
+        load_bundle(models, model)
+        appoint(models, model, because)
+    except (RegistryError, TrackingError) as error:
+        _fail(str(error))
+    console.print(f"Model [bold]{model}[/bold] is champion: {because}")
+
+
+@app.command()
+def thresholds(
+    capacity: Annotated[int | None, typer.Option(help="reviews a week: the line lies under the last of them")] = None,
+    cost_ratio: Annotated[
+        float | None, typer.Option(help="cost of a missed report over the cost of a review: the line is its inverse")
+    ] = None,
+    confidence: Annotated[float | None, typer.Option(help="of sample sizes and bounds, e.g. 0.95")] = None,
+    tolerable: Annotated[
+        float | None, typer.Option(help="productive share tolerable below the line, e.g. 0.05")
+    ] = None,
+    as_of: Annotated[str | None, typer.Option(help="scored Monday, YYYY-MM-DD; the newest without it")] = None,
+    outcomes: Annotated[
+        Path | None, typer.Option(help="filled-in outcomes.csv; delivered dispositions without it")
+    ] = None,
+) -> None:
+    """Plan the above/below-the-line test of the alert line, or read the line from its outcomes."""
+    from datetime import date
+
+    from pydantic import ValidationError
+
+    _environment()
+    from ml_assets.config import Settings, ThresholdConfig
+
+    given = {"confidence_ratio": confidence, "tolerable_ratio": tolerable}
+    try:
+        config = ThresholdConfig.model_validate(
+            Settings().config().thresholds.model_dump() | {k: v for k, v in given.items() if v is not None}
+        )
+        week = date.fromisoformat(as_of) if as_of else None
+    except ValidationError as error:
+        _fail("; ".join(f"--{str(e['loc'][0]).removesuffix('_ratio')}: {e['msg']}" for e in error.errors()))
+    except ValueError:
+        _fail(f"--as-of {as_of} is no date: write YYYY-MM-DD.")
+    from orchestration.threshold_work import ThresholdError, make_pack
+
+    try:
+        pack = make_pack(config, capacity, cost_ratio, week, outcomes)
+    except ThresholdError as error:
+        _fail(str(error))
+    plan = Table(
+        title=f"week {pack.as_of}: line at B-CRS {100 * pack.cut.probability:.3g} ({pack.cut.reason}), "
+        f"{pack.cut.clients} clients at or above",
+        title_justify="left",
+    )
+    shown = pack.finding.strata if pack.finding else pack.strata
+    columns = ["stratum", "population_count", "sample_count"]
+    columns += ["reviewed_count", "productive_count", "verdict"] if pack.finding else []
+    for column in columns:
+        plan.add_column(column.removesuffix("_count"))
+    for row in shown.select(columns).iter_rows():
+        plan.add_row(*(str(value) for value in row))
+    console.print(plan)
+    if pack.finding:
+        for reason in pack.finding.reasons:
+            console.print(f"  {reason}")
+        console.print(
+            f"line that follows: B-CRS {100 * pack.finding.cut.probability:.3g}, {pack.finding.cut.clients} clients, "
+            f"{pack.finding.analyst_days:.1f} analyst-days a week (were {pack.finding.analyst_days_before:.1f})"
+        )
+    console.print(f"pack  {pack.folder}")
 
 
 @app.command()

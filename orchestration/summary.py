@@ -40,6 +40,12 @@ def build_summary(serving: Path) -> dict[str, Any]:
         )
         missing = _rows(con, "select * from marts.rpt_not_available order by column_name")
         notes = _rows(con, "select notes from marts.rpt_calendar")[0]["notes"]
+        decision = _rows(
+            con,
+            "select p.model_id as challenger, p.is_promoted, p.explanation as decision, (select model_id from "
+            "marts.fct_client_scores order by as_of_date desc limit 1) as champion from marts.rpt_promotions as p "
+            "where p.gate = 'decision' order by p.decision_number desc limit 1",
+        )
     models: dict[str, dict[str, Any]] = {}
     reasons = {notes} if notes else set()
     for m in metrics:
@@ -65,6 +71,7 @@ def build_summary(serving: Path) -> dict[str, Any]:
         "clients": clients[0] if clients else 0,
         "weeks": weeks[0] if weeks else 0,
         "as_of_date": str(weeks[1]) if weeks else None,
+        "model": decision[0] if decision else None,
         "models": models,
         "reasons": sorted(reasons),
         "top_clients": top,

@@ -41,6 +41,11 @@ def read_history(warehouse: Warehouse, weeks: list[date]) -> History:
     return _CACHE[key]
 
 
+def forget_history() -> None:
+    """Drop the kept history: the file at the same path is another one now."""
+    _CACHE.clear()
+
+
 def read_weeks(warehouse: Warehouse, address: str, weeks: list[date], columns: str = "*") -> pl.DataFrame:
     """Rows of the given as-of weeks, decimals as 64-bit floats, sorted by client and week."""
     frame = warehouse.read(
