@@ -108,7 +108,8 @@ def table(
     wide, raw = set(wide), set(raw)
     is_number = {c: frame[c].dtype.is_numeric() for c in headings}
     is_short = {
-        c: frame[c].dtype == pl.Date or (frame[c].dtype == pl.String and (frame[c].str.len_chars().max() or 0) <= 30)
+        c: frame[c].dtype == pl.Date
+        or (frame[c].dtype == pl.String and not (frame[c].str.len_chars().fill_null(0) > 30).any())
         for c in headings
     }
 
