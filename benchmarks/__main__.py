@@ -1,0 +1,82 @@
+"""Run the benchmark of one size in this process: ``python -m benchmarks --size 1000000 --out rows.json``.
+
+A table grows on the terminal while it runs; the rows are written as JSON when all are there. One process per size, so
+that the memory printed last is that of this size alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.record import Recorder, Row, peak_gib
+
+PARTS = ("windows", "networks", "series", "weeks", "compile")
+
+
+def line(row: Row) -> str:
+    """One row as text for the terminal."""
+    seconds = "" if row.seconds is None else f"{row.seconds:9.3f} s"
+    against = ""
+    if row.peer_seconds is not None and row.ratio is not None:
+        colour = {True: "green", False: "red", None: "default"}[row.met]
+        bound = "" if row.target is None else f" (asked {'≤' if row.most else '≥'} {row.target:.3g})"
+        against = f"  [{colour}]{row.ratio:8.2f}×[/{colour}]{bound} {row.peer} {row.peer_seconds:.3f} s"
+    elif row.peer:
+        against = f"  {row.peer}"
+    values = {True: "  values equal", False: "  [red]values differ[/red]", None: ""}[row.equal]
+    note = f"\n      [dim]{row.note}[/dim]" if row.note else ""
+    return f"{row.name}  [dim]{row.size}[/dim]\n   {seconds}{against}{values}{note}"
+
+
+def main() -> None:
+    """Parse arguments, measure, write."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--size", type=int, default=1_000_000, help="transactions")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file of the rows")
+    parser.add_argument("--parts", default=",".join(PARTS), help=f"any of {', '.join(PARTS)}")
+    arguments = parser.parse_args()
+    parts = [p for p in arguments.parts.split(",") if p]
+    if set(parts) - set(PARTS):
+        parser.error(f"unknown part: {', '.join(sorted(set(parts) - set(PARTS)))}. Choose among {', '.join(PARTS)}.")
+    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    record = Recorder(lambda row: console.print(line(row)))
+    # the slow imports after the arguments are known to be right
+    from benchmarks import cold, networks, series, windows
+
+    size = f"{arguments.size:,} transactions"
+    with tempfile.TemporaryDirectory(prefix="bcrs-bench-") as folder:
+        root = Path(folder)
+        if "compile" in parts:
+            cold.compile_seconds(record, root)
+        if {"windows", "networks", "series"} & set(parts):
+            console.print(f"[dim]making {size} ...[/dim]")
+            start = time.perf_counter()
+            warehouse = windows.prepare(root / "bench.duckdb", arguments.size)
+            console.print(f"[dim]made in {time.perf_counter() - start:.0f} s; compiling on a small world ...[/dim]")
+            cold.warm_up(root)
+            if "windows" in parts:
+                windows.additive(record, warehouse, size)
+                windows.everything(record, warehouse, size)
+            if "networks" in parts:
+                graph = networks.whole_graphs(record, warehouse, size)
+                networks.vertex_and_fans(record, graph, size)
+                networks.cycles(record, graph, size)
+            if "series" in parts:
+                series.characteristics(record, warehouse, size)
+            record.add(Row("peak memory of the measuring process, peers included", size, None,
+                           note=f"{peak_gib():.2f} GiB; asked for: under 8"))  # fmt: skip
+        if "weeks" in parts:
+            windows.new_week(record, root, min(arguments.size, 1_000_000))
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps([row.as_json() for row in record.rows], indent=2, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()

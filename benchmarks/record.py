@@ -1,0 +1,91 @@
+"""Rows of the benchmark: one measured thing, its peer, and whether both gave the same values."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
+
+GIB: Final = 2**30
+
+
+@dataclass
+class Row:
+    """One line of ``benchmark.json``.
+
+    Attributes
+    ----------
+    name, size : what was measured, and on how many transactions (or nodes, series) as text.
+    seconds : of the product, compiled code warm; None where only the peer was run.
+    peer, peer_seconds : the other way, and its seconds; an extrapolated value is named as such in ``note``.
+    ratio : ``peer_seconds / seconds``: how many times faster the product is.
+    equal : do both give the same values; None where they are not comparable.
+    target : least (or, with ``most``, greatest) ratio asked for; None where none was set.
+    most : the target is an upper bound.
+    met : whether the target is met; None without one.
+    note : samples, extrapolations, what differs.
+    """
+
+    name: str
+    size: str
+    seconds: float | None
+    peer: str = ""
+    peer_seconds: float | None = None
+    ratio: float | None = None
+    equal: bool | None = None
+    target: float | None = None
+    most: bool = False
+    met: bool | None = None
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if self.ratio is None and self.seconds and self.peer_seconds is not None:
+            self.ratio = self.peer_seconds / self.seconds
+        if self.target is not None and self.ratio is not None:
+            self.met = self.ratio <= self.target if self.most else self.ratio >= self.target
+
+    def as_json(self) -> dict[str, Any]:
+        """The row with rounded seconds."""
+        content = asdict(self)
+        for key in ("seconds", "peer_seconds"):
+            if content[key] is not None:
+                content[key] = round(content[key], 6)
+        if content["ratio"] is not None:
+            content["ratio"] = round(content["ratio"], 3)
+        return content
+
+
+class Recorder:
+    """Collects rows and hands each to ``show`` as soon as it is known."""
+
+    def __init__(self, show: Callable[[Row], None]) -> None:
+        self.rows: list[Row] = []
+        self._show = show
+
+    def add(self, row: Row) -> Row:
+        """Keep the row and show it."""
+        self.rows.append(row)
+        self._show(row)
+        return row
+
+
+def timed(work: Callable[[], T], repeat: int = 1) -> tuple[T, float]:
+    """Result of ``work`` and its least wall seconds over ``repeat`` calls."""
+    best = float("inf")
+    result: T
+    for _ in range(max(repeat, 1)):
+        start = time.perf_counter()
+        result = work()
+        best = min(best, time.perf_counter() - start)
+    return result, best
+
+
+def peak_gib() -> float:
+    """Greatest memory this process has held so far, GiB (resident set)."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIB
