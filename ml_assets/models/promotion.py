@@ -144,7 +144,7 @@ def _calibrated(rows: pl.DataFrame, is_calibrated: bool, config: GovernanceConfi
     positives = int(rows["is_positive"].sum()) if rows.height else 0
     if not 0 < positives < rows.height:
         return Gate("calibrated", None, "Held-out weeks hold one class only: calibration cannot be judged.")
-    if not is_calibrated or rows["bcrs_probability_ratio"].null_count():
+    if not is_calibrated or not rows["bcrs_probability_ratio"].is_finite().fill_null(False).all():
         return Gate("calibrated", False, "Labels exist but the score is not calibrated.")
     clients, client = np.unique(rows["client_id"].to_numpy().astype(str), return_inverse=True)
     draws = resamples(len(clients), config.promotion_samples, seed).astype(np.float64)
