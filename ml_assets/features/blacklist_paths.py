@@ -13,6 +13,7 @@ telephone company; then the first in order of ids.
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Final
 
 import numpy as np
@@ -174,7 +175,7 @@ def build(history: History, spine: Spine, config: FeatureConfig, *, blacklist: p
     return CONTRACT.conform(pl.concat([p.select(CONTRACT.names) for p in parts], how="vertical_relaxed"))
 
 
-def _listings(blacklist: pl.DataFrame, as_of_date: object) -> pl.DataFrame:
+def _listings(blacklist: pl.DataFrame, as_of_date: date) -> pl.DataFrame:
     """entity_id, list_names, listed_date of the listings dated before the as-of date."""
     known = blacklist.with_columns(pl.col("listed_date").cast(pl.Date)).filter(pl.col("listed_date") < as_of_date)
     return known.group_by("entity_id").agg(

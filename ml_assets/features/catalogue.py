@@ -1,16 +1,17 @@
-"""The feature catalogue: what every feature means and how it is distributed, generated from the contracts.
+"""The feature catalogue: what every feature means, how it is distributed, and what a missing column takes away.
 
-Rule of this file: it reads contracts and frames and writes a table or a page; it defines no feature and knows no
-pillar by name, so that a new feature or pillar appears here by itself.
+Rule of this file: it reads contracts and frames and gives tables; it defines no feature and knows no pillar by name,
+so that a new feature or pillar appears here by itself. The page is made of these tables in
+:mod:`ml_assets.reports.catalogue_page`.
 """
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+import numpy as np
 import polars as pl
 
 from ml_assets.contracts.table import Column, TableContract
@@ -48,11 +49,52 @@ CATALOGUE_CONTRACT: Final = TableContract(
                 ("p95", "95th percentile"),
                 ("maximum", "Greatest"),
                 ("mean", "Mean"),
+                ("histogram_low", "Lower end of the histogram: 1st percentile"),
+                ("histogram_high", "Upper end of the histogram: 99th percentile"),
             )
+        ),
+        Column(
+            "histogram_counts", "text", "Rows in equal-width bins from lower to upper end, joined by ','; what lies "
+            "outside is counted in the end bins; one number where both ends are equal.",
+            null_rule="null where no row has a value",
         ),
     ),
 )  # fmt: skip
 """``features.feature_catalogue``, the table :func:`describe` fills."""
+
+HISTOGRAM_BINS: Final = 24
+"""Bins of the histogram: as many bars as a cell of the page can show."""
+
+WEAKENED_CONTRACT: Final = TableContract(
+    schema="features",
+    name="weakened_pillars",
+    description=(
+        "One row per pillar and missing input: features that are null for every client of the newest weeks, and why."
+    ),
+    grain=("pillar", "column_name"),
+    columns=(
+        Column("pillar", "text", "Key of the pillar, as in p1_volume_velocity."),
+        Column("column_name", "text", "Input the features need and the source lacks; 'none' where another rule holds."),
+        Column("reason", "text", "Why the source lacks it."),
+        Column("feature_count", "integer", "Features of the pillar.", "count", minimum=1),
+        Column("pillar_null_count", "integer", "Of these, null for every client, whatever the reason.", "count",
+               minimum=1),
+        Column("null_count", "integer", "Of these, null where this input is missing; one may need several.", "count",
+               minimum=1),
+        Column("features", "text", "Names of these, joined by ', '."),
+    ),
+)  # fmt: skip
+"""``features.weakened_pillars``, the table :func:`weakened` fills."""
+
+TIME_OF_DAY: Final = "time of day"
+"""What a feature requires beyond the date of a payment; dates alone are allowed, so no column is missing."""
+_INPUT_OF: Final = {
+    "txn_time": TIME_OF_DAY,
+    "txn_date with time of day": TIME_OF_DAY,
+    "blacklist.entity_id": "blacklist",
+}
+NO_INPUT: Final = "none"
+"""Stands for a missing input where the features have all they need and are null by another rule."""
 
 _DECLARED: Final = CATALOGUE_CONTRACT.names[: CATALOGUE_CONTRACT.names.index("row_count")]
 _PROFILED: Final = ["feature", *CATALOGUE_CONTRACT.names[CATALOGUE_CONTRACT.names.index("row_count") :]]
@@ -91,6 +133,20 @@ def catalogue(contracts: Iterable[TableContract]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema={n: _SCHEMA[n] for n in _DECLARED})
 
 
+def _histogram(numbers: pl.Series) -> dict[str, object]:
+    """Ends and counts of the histogram of sorted numbers without null; empty without a number."""
+    if not len(numbers):
+        return {}
+    low, high = numbers.quantile(0.01, "linear"), numbers.quantile(0.99, "linear")
+    assert low is not None
+    assert high is not None
+    if not low < high:
+        counts = np.array([len(numbers)])
+    else:
+        counts, _ = np.histogram(np.clip(numbers.to_numpy(), low, high), HISTOGRAM_BINS, (low, high))
+    return {"histogram_low": low, "histogram_high": high, "histogram_counts": ",".join(map(str, counts.tolist()))}
+
+
 def profile(frame: pl.DataFrame, contract: TableContract) -> pl.DataFrame:
     """How the contract's features are distributed in ``frame``.
 
@@ -101,8 +157,8 @@ def profile(frame: pl.DataFrame, contract: TableContract) -> pl.DataFrame:
 
     Returns
     -------
-    One row per feature: feature, row_count, null_ratio, minimum, p05, median, p95, maximum, mean. Percentiles are
-    interpolated linearly. Null where no value is.
+    One row per feature: feature, row_count, null_ratio, minimum, p05, median, p95, maximum, mean, histogram.
+    Percentiles are interpolated linearly. Null where no value is.
     """
     rows = []
     for column in contract.features:
@@ -121,7 +177,7 @@ def profile(frame: pl.DataFrame, contract: TableContract) -> pl.DataFrame:
                 "p95": numbers.quantile(0.95, "linear"),
                 "maximum": numbers.max(),
                 "mean": numbers.mean(),
-            }
+            } | _histogram(numbers)
         rows.append(row)
     return pl.DataFrame(rows, schema={n: _SCHEMA[n] for n in _PROFILED})
 
@@ -139,6 +195,47 @@ def describe(contracts: Sequence[TableContract], frames: Mapping[str, pl.DataFra
     empty = pl.DataFrame(schema={n: _SCHEMA[n] for n in _PROFILED})
     distributions = pl.concat([empty, *profiles])
     return CATALOGUE_CONTRACT.conform(catalogue(contracts).join(distributions, on="feature", how="left"))
+
+
+def weakened(table: pl.DataFrame, not_available: Mapping[str, str]) -> pl.DataFrame:
+    """Which pillars are weakened, and by which missing input.
+
+    Parameters
+    ----------
+    table : rows of :data:`CATALOGUE_CONTRACT` with a distribution.
+    not_available : input column (or whole file, as ``blacklist``) -> why the source lacks it.
+
+    Returns
+    -------
+    Rows of :data:`WEAKENED_CONTRACT`. A feature that needs several missing inputs counts under each of them; one that
+    is null for everybody although its inputs are there counts under :data:`NO_INPUT`. Empty where every feature has
+    a value for somebody.
+
+    >>> few = {"feature": ["p4_a", "p4_b"], "pillar": ["p4"] * 2, "requires": ["amount, channel", "amount"]}
+    >>> weakened(pl.DataFrame(few).with_columns(null_ratio=pl.Series([1.0, 0.2])), {"channel": "none given"}).row(0)
+    ('p4', 'channel', 'none given', 2, 1, 1, 'p4_a')
+    """
+    reasons = {
+        **not_available,
+        TIME_OF_DAY: not_available.get("txn_time", "payments bear a date without a time of day"),
+    }
+    null = table.filter(pl.col("null_ratio") == 1)
+    rows = []
+    for r in null.select("pillar", "feature", "requires").iter_rows(named=True):
+        needs = [_INPUT_OF.get(n, n) for n in (r["requires"] or "").split(", ")]
+        missing = sorted({n for n in needs if n in reasons}) or [NO_INPUT]
+        rows += [{"pillar": r["pillar"], "feature": r["feature"], "column_name": n} for n in missing]
+    found = pl.DataFrame(rows, schema={"pillar": pl.String, "feature": pl.String, "column_name": pl.String})
+    whys = [reasons.get(n, "no client of the newest weeks meets the rule") for n in found["column_name"]]
+    per_pillar = table.group_by("pillar").agg(
+        pl.len().alias("feature_count"), (pl.col("null_ratio") == 1).sum().alias("pillar_null_count")
+    )
+    return WEAKENED_CONTRACT.conform(
+        found.with_columns(pl.Series("reason", whys, dtype=pl.String))
+        .group_by("pillar", "column_name", "reason")
+        .agg(pl.len().alias("null_count"), pl.col("feature").sort().str.join(", ").alias("features"))
+        .join(per_pillar, on="pillar")
+    )
 
 
 def _number(value: float | None) -> str:
@@ -189,42 +286,3 @@ def to_markdown(table: pl.DataFrame) -> str:
             out.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |")
         out.append("")
     return "\n".join(out)
-
-
-_STYLE: Final = """
-body { font: 14px/1.45 system-ui, sans-serif; margin: 2rem; color: #1c2733; background: #fff; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
-nav a { margin-right: 1rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; }
-th, td { border-bottom: 1px solid #d9dfe5; padding: .35rem .6rem; text-align: left; vertical-align: top; }
-th { position: sticky; top: 0; background: #f3f5f7; white-space: nowrap; }
-td:first-child { font-family: ui-monospace, monospace; white-space: nowrap; }
-td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-"""
-
-
-def to_html(table: pl.DataFrame, title: str = "Feature catalogue") -> str:
-    """The catalogue as one self-contained page: no script, no outside resource. ``table`` has a column ``pillar``."""
-    parts = _by_pillar(table)
-    links = "".join(f'<a href="#{html.escape(p)}">{html.escape(p)} ({t.height})</a>' for p, t in parts)
-    body = []
-    for pillar, part in parts:
-        headers, rows = _cells(part)
-        is_number = [dtype.is_numeric() for dtype in part.dtypes]
-        head = "".join(f'<th scope="col">{html.escape(h)}</th>' for h in headers)
-        lines = []
-        for row in rows:
-            marks = [' class="number"' if numeric else "" for numeric in is_number]
-            cells = "".join(f"<td{mark}>{html.escape(cell)}</td>" for mark, cell in zip(marks, row, strict=True))
-            lines.append(f"<tr>{cells}</tr>")
-        body.append(
-            f'<h2 id="{html.escape(pillar)}">{html.escape(pillar)}</h2>\n<div class="scroll"><table>'
-            f"<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(lines) + "\n</tbody></table></div>"
-        )
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
-        f"<style>{_STYLE}</style></head>\n<body><h1>{html.escape(title)}</h1>\n"
-        f"<p>{table.height} features in {len(parts)} pillars, generated from the contracts in the code.</p>\n"
-        f"<nav>{links}</nav>\n" + "\n".join(body) + "\n</body></html>\n"
-    )

@@ -143,6 +143,7 @@ class Indicator:
     requires : input columns without which it is null.
     conditions : further numbers its formula uses, each with its reason.
     extra_null_rule : when it is null besides missing columns; empty if never.
+    weight : how much it says for this scheme rather than for another or for an honest client; None counts as 1.
     """
 
     scheme: Scheme
@@ -156,6 +157,7 @@ class Indicator:
     requires: tuple[str, ...]
     conditions: tuple[Limit, ...] = ()
     extra_null_rule: str = ""
+    weight: Limit | None = None
 
     def condition(self, name: str) -> Limit:
         """The condition called ``name``.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from html.parser import HTMLParser
-
 import polars as pl
 import pytest
 
@@ -119,36 +117,54 @@ def test_markdown_keeps_one_line_per_feature_and_escapes_bars() -> None:
     assert line.count("|") - line.count("\\|") == width
 
 
-class _Cells(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.rows: list[list[str]] = []
-        self.resources: list[str] = []
-        self._in_cell = False
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.resources += [v or "" for k, v in attrs if k in ("src", "href") and not (v or "").startswith("#")]
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self._in_cell = True
-            self.rows[-1].append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in ("td", "th"):
-            self._in_cell = False
-
-    def handle_data(self, data: str) -> None:
-        if self._in_cell:
-            self.rows[-1][-1] += data
+def test_histogram_counts_every_value_and_keeps_outliers_in_the_end_bins() -> None:
+    values = [*range(100), 10**9]
+    frame = pl.DataFrame({"client_id": [str(i) for i in values], "p1_is_new": [v == 0 for v in values]}).with_columns(
+        pl.Series("p1_inflow_sum_30d_base", values, dtype=pl.Float64),
+        pl.lit(7.0).alias("p1_acceleration_7d_90d_factor"),
+    )
+    rows = {r["feature"]: r for r in c.profile(frame, SMALL).iter_rows(named=True)}
+    inflow = rows["p1_inflow_sum_30d_base"]
+    counts = [int(n) for n in inflow["histogram_counts"].split(",")]
+    assert (len(counts), sum(counts)) == (c.HISTOGRAM_BINS, 101)
+    assert (inflow["histogram_low"], inflow["histogram_high"]) == (1.0, 99.0)
+    constant = rows["p1_acceleration_7d_90d_factor"]
+    assert (constant["histogram_counts"], constant["histogram_low"]) == ("101", 7.0)
+    nothing = c.profile(FRAME, SMALL).filter(pl.col("feature") == "p1_acceleration_7d_90d_factor").row(0, named=True)
+    assert nothing["histogram_counts"] is None
 
 
-def test_page_holds_every_cell_and_nothing_from_outside() -> None:
-    table = c.describe([SMALL], {SMALL.address: FRAME})
-    page = _Cells()
-    page.feed(c.to_html(table))
-    assert page.resources == []
-    assert len(page.rows) == 1 + table.height
-    assert {len(row) for row in page.rows} == {len(table.columns) - 1}
-    by_name = {row[0]: row for row in page.rows[1:]}
-    assert "Money <in> | received." in by_name["p1_inflow_sum_30d_base"]
+def described(**null_ratios: float) -> pl.DataFrame:
+    needs = {"p4_a": "amount, channel", "p4_b": "amount, counterparty_country, channel", "p4_c": "amount", "p5_d": None}
+    return pl.DataFrame(
+        [(n[:2], n, needs[n], null_ratios.get(n, 0.0)) for n in needs],
+        schema={"pillar": pl.String, "feature": pl.String, "requires": pl.String, "null_ratio": pl.Float64},
+        orient="row",
+    )
+
+
+def test_weakened_names_each_missing_input_of_a_feature() -> None:
+    out = c.weakened(described(p4_a=1.0, p4_b=1.0), {"channel": "no channels", "counterparty_country": "no countries"})
+    assert out.columns == c.WEAKENED_CONTRACT.names
+    rows = {r["column_name"]: r for r in out.iter_rows(named=True)}
+    assert set(rows) == {"channel", "counterparty_country"}
+    assert (rows["channel"]["null_count"], rows["channel"]["features"]) == (2, "p4_a, p4_b")
+    assert (rows["counterparty_country"]["null_count"], rows["counterparty_country"]["reason"]) == (1, "no countries")
+    # a feature that lacks two inputs is one null feature of the pillar
+    assert rows["channel"]["feature_count"] == 3
+    assert rows["channel"]["pillar_null_count"] == rows["counterparty_country"]["pillar_null_count"] == 2
+
+
+def test_weakened_tells_a_missing_input_from_a_rule_nobody_meets() -> None:
+    out = c.weakened(described(p4_c=1.0, p5_d=1.0, p4_a=0.999), {"channel": "no channels"})
+    assert out["column_name"].to_list() == [c.NO_INPUT, c.NO_INPUT]
+    assert out["pillar"].to_list() == ["p4", "p5"]
+
+
+def test_nothing_null_nothing_weakened() -> None:
+    assert c.weakened(described(), {"channel": "no channels"}).height == 0
+
+
+def test_time_of_day_is_named_where_features_need_it() -> None:
+    table = described(p4_c=1.0).with_columns(requires=pl.lit("txn_date with time of day"))
+    assert c.weakened(table, {})["column_name"].to_list() == [c.TIME_OF_DAY]

@@ -1,0 +1,124 @@
+"""The catalogue as assets: what features and schemes mean, how they are distributed, and which pillars are weakened.
+
+All of it is made anew as a whole from the contracts and the newest weeks; and, where the source is a simulated bank,
+the ranks of planted clients under each scheme's score.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from ml_assets.contracts import TableContract
+from ml_assets.evaluation import scheme_ranks
+from ml_assets.features import catalogue, scheme_catalogue
+from ml_assets.features.tsfresh_engine import SLOTS
+from ml_assets.models.names import SCHEME_PILLAR, SCHEMES
+from ml_assets.reports.catalogue_page import catalogue_page
+from orchestration.defs.checks import check_result, check_spec
+from orchestration.defs.features import FEATURE_KEYS
+from orchestration.defs.metadata import definition_metadata, markdown_table, run_metadata
+from orchestration.defs.reading import read_weeks
+from orchestration.defs.resources import CONFIG, SETTINGS, Warehouse
+from orchestration.defs.scores import TIER2_KEY
+from orchestration.defs.training import CONTRACTS, read_selection, weekly
+
+NEWEST_WEEKS = 4
+"""Weeks profiled: a month, so that what pays once a month is seen."""
+
+TABLES = (catalogue.CATALOGUE_CONTRACT, catalogue.WEAKENED_CONTRACT, scheme_catalogue.CONTRACT)
+KEYS = {c.name: dg.AssetKey([c.schema, c.name]) for c in TABLES}
+PAGE_KEY = dg.AssetKey(["reports", "catalogue"])
+PAGE = SETTINGS.reports / "catalogue.html"
+TRUTH = SETTINGS.landing / "truth" / "launderers.parquet"
+
+
+def catalogue_contracts() -> list[TableContract]:
+    """Feature contracts of this run: slots of P3 bear the names of their characteristics, unused ones are left out."""
+    selection = read_selection()
+    names = {slot: c.name for slot, c in selection.slots().items()} if selection else {}
+    out = []
+    for contract in CONTRACTS.values():
+        columns = tuple(
+            replace(c, description=f"{c.description.rstrip('.')}: {names[c.name]}.") if c.name in names else c
+            for c in contract.columns
+            if c.name not in SLOTS or c.name in names
+        )
+        out.append(replace(contract, columns=columns))
+    return out
+
+
+@dg.multi_asset(
+    name="feature_catalogue",
+    specs=[
+        *(
+            dg.AssetSpec(
+                KEYS[c.name],
+                deps=[*weekly(*FEATURE_KEYS), dg.AssetKey(["raw", "not_available"])],
+                group_name="catalogue",
+                kinds={"python", "polars", "duckdb"},
+                description=c.description,
+                metadata=definition_metadata(c),
+            )
+            for c in TABLES
+        ),
+        dg.AssetSpec(
+            PAGE_KEY,
+            deps=list(KEYS.values()),
+            group_name="catalogue",
+            kinds={"python", "html"},
+            description="The catalogue as one page: searchable features with distributions, schemes with every number.",
+        ),
+    ],
+    check_specs=[check_spec(key) for key in KEYS.values()],
+)
+def feature_catalogue(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
+    """Describe every feature on the newest weeks, and say what the source's missing columns take away."""
+    weeks = warehouse.read("select as_of_date from intermediate.as_of_weeks order by 1 desc").to_series().to_list()
+    weeks = sorted(weeks[:NEWEST_WEEKS])
+    contracts = catalogue_contracts()
+    frames = {c.address: read_weeks(warehouse, c.address, weeks) for c in contracts}
+    table = catalogue.describe(contracts, frames)
+    lacking = dict(warehouse.read("select column_name, reason from raw.not_available order by all").iter_rows())
+    weakened = catalogue.weakened(table, lacking)
+    schemes = scheme_catalogue.scheme_catalogue(
+        frames[CONTRACTS[SCHEME_PILLAR].address], CONFIG.features.reporting_threshold_base
+    )
+    for contract, frame in zip(TABLES, (table, weakened, schemes), strict=True):
+        warehouse.replace_table(contract, frame)
+        shown = {"table": markdown_table(weakened.drop("features"), 60)} if frame is weakened else {}
+        yield dg.MaterializeResult(asset_key=KEYS[contract.name], metadata=run_metadata(frame.height, shown))
+        # that no pillar is weakened is good news
+        yield check_result(frame, contract, allows_empty=frame is weakened)
+    note = f"Source: {SETTINGS.source.split(':')[0]}. As-of dates profiled: {', '.join(map(str, weeks))}."
+    PAGE.parent.mkdir(parents=True, exist_ok=True)
+    partial = PAGE.with_suffix(".partial")
+    partial.write_text(catalogue_page(table, weakened, schemes, note), encoding="utf-8")
+    os.replace(partial, PAGE)
+    yield dg.MaterializeResult(asset_key=PAGE_KEY, metadata={"path": dg.MetadataValue.path(str(PAGE))})
+
+
+@dg.asset(
+    key=[scheme_ranks.CONTRACT.schema, scheme_ranks.CONTRACT.name],
+    deps=[*weekly(TIER2_KEY), dg.AssetKey(["landing", "delivery"])],
+    group_name="evaluation",
+    kinds={"python", "polars", "duckdb"},
+    description=scheme_ranks.CONTRACT.description + " Empty where the source has no truth.",
+    metadata=definition_metadata(scheme_ranks.CONTRACT),
+)
+def planted_scheme_ranks(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
+    """Rank planted clients under every scheme's score."""
+    truth = pl.read_parquet(TRUTH) if TRUTH.is_file() else None
+    columns = ", ".join(f"{s}_score, {s}_fired_count" for s in SCHEMES)
+    scores = warehouse.read(f"select client_id, as_of_date, {columns} from tier2.tier2_scheme order by all")
+    ranks = scheme_ranks.scheme_ranks(scores, truth, SCHEMES)
+    warehouse.replace_table(scheme_ranks.CONTRACT, ranks)
+    return dg.MaterializeResult(
+        metadata=run_metadata(ranks.height, {"ranks": markdown_table(scheme_ranks.rank_table(ranks))})
+    )
+
+
+CATALOGUE_ASSETS = [feature_catalogue]
