@@ -145,7 +145,8 @@ def _evidence(sample: pl.DataFrame, week: date) -> pl.DataFrame:
     hits = warehouse.read(
         "select client_id, 100 + row_number() over (partition by client_id order by strength_ratio desc, typology) "
         "as rank, 'p4_typology' as pillar, measure as feature, value, concat('Pattern ', replace(typology, '_', ' '), "
-        "', strength ', round(strength_ratio, 2)::varchar, ', transactions ', txn_count::varchar, ': ', txn_ids) "
+        "', strength ', round(strength_ratio, 2)::varchar, ', transactions ', txn_count::varchar, ': ', "
+        "array_to_string(string_split(txn_ids, ';')[:5], ', '), case when txn_count > 5 then ', ...' else '' end) "
         "as reason_text from features.typology_hits "
         "where as_of_date = ? and client_id in (select unnest(?::varchar[]))",
         [week, sample["client_id"].to_list()],

@@ -40,7 +40,8 @@ caption { text-align: left; color: var(--soft); padding-bottom: .3rem; }
 th, td { border-bottom: 1px solid var(--line); padding: .32rem .65rem; text-align: left; vertical-align: top; }
 th { background: var(--back); font-weight: 600; white-space: nowrap; }
 td.number, th.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-td.short { white-space: nowrap; } td.wide { min-width: 22rem; }
+td.short { white-space: nowrap; } td.wide { min-width: 22rem; max-width: 40rem;
+  overflow-wrap: anywhere; } td details { margin: 0; }
 code { font: .86em ui-monospace, monospace; overflow-wrap: anywhere; }
 .tiles { display: flex; flex-wrap: wrap; gap: .7rem; margin: 1rem 0; }
 .tile { border: 1px solid var(--line); border-left: 6px solid var(--soft); border-radius: 4px; padding: .5rem .9rem;

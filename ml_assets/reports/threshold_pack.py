@@ -63,35 +63,28 @@ def threshold_page(
 
 
 def _ranks(scores: pl.DataFrame, strata: pl.DataFrame, cut: Cut) -> str:
-    ordered = np.sort(scores["probability"].drop_nulls().to_numpy())[::-1]
-    shown = min(len(ordered), max(50, int((ordered >= 0.1 * cut.probability).sum())))
+    ordered = 100 * np.sort(scores["probability"].drop_nulls().to_numpy())[::-1]
+    lowest = 100 * float(strata["low_probability"].to_numpy().min())
+    shown = min(len(ordered), max(20, int((ordered >= 0.7 * lowest).sum())))
     drawing = go.Figure(
-        go.Scatter(
-            x=np.arange(1, shown + 1),
-            y=100 * ordered[:shown],
-            mode="lines+markers",
-            marker={"size": 4},
-            name="clients by rank",
-        )
+        go.Scatter(x=np.arange(1, shown + 1), y=ordered[:shown], mode="lines+markers", marker={"size": 4})
     )
-    highest = 100 * float(ordered[0]) * 1.05 if len(ordered) else 100.0
-    for number_, row in enumerate(strata.iter_rows(named=True)):
+    top = max(float(ordered[0]), 100 * cut.probability) * 1.1
+    for at, row in enumerate(strata.iter_rows(named=True)):
+        low = 100 * row["low_probability"]
+        high = min(top, 100 * row["high_probability"] if row["high_probability"] is not None else top)
+        if low >= high:
+            continue
         colour = "#c0561f" if row["side"] == "above" else "#2f6690"
-        high = 100 * row["high_probability"] if row["high_probability"] is not None else highest
-        if 100 * row["low_probability"] < highest:
-            drawing.add_hrect(
-                y0=100 * row["low_probability"],
-                y1=min(high, highest),
-                fillcolor=colour,
-                opacity=0.06 + 0.06 * (number_ % 2),
-                line_width=0,
-                annotation_text=row["stratum"],
-                annotation_position="top right",
-            )
-    drawing.add_hline(y=100 * cut.probability, line={"color": "#1c2733", "width": 2}, annotation_text="line")
-    drawing.update_yaxes(title="B-CRS", type="log")
+        drawing.add_hrect(y0=low, y1=high, fillcolor=colour, opacity=0.08 + 0.08 * (at % 2), line_width=0)
+        # on a logarithmic axis annotations are placed by exponent
+        drawing.add_annotation(
+            x=1, xref="paper", xanchor="right", y=np.log10(np.sqrt(low * high)), text=row["stratum"], showarrow=False
+        )
+    drawing.add_hline(y=100 * cut.probability, line={"color": "#1c2733", "width": 2})
+    drawing.update_yaxes(title="B-CRS", type="log", range=[np.log10(0.7 * lowest), np.log10(top)])
     drawing.update_xaxes(title="rank in the week")
-    return figure(drawing, "Clients of the week by rank, with the strata around the line", height=430)
+    return figure(drawing, "Clients of the week by rank; bands are the strata, the dark line is the line", height=460)
 
 
 def _strata(strata: pl.DataFrame, config: ThresholdConfig) -> str:
@@ -127,6 +120,7 @@ def _costs(costs: pl.DataFrame, curve: pl.DataFrame | None, cut: Cut) -> str:
     }
     drawn = ""
     if curve is not None:
+        curve = curve.filter(pl.col("reviews_count") <= max(100, 8 * cut.clients))
         drawing = go.Figure(
             go.Scatter(x=curve["reviews_count"], y=curve["expected_cost_reviews"], name="expected cost")
         )
