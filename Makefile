@@ -12,7 +12,7 @@ export BCRS_DATA_DIR ?= data
 export PYTHONUNBUFFERED = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check ui sql replay docs lock clean thresholds
+.PHONY: help run report test check ui sql replay docs lock clean thresholds
 
 help:            ## show these targets
 	@grep -hE '^[a-z]+: .*##|^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 20
@@ -35,6 +35,9 @@ $(VENV)/.test: $(VENV)/.run
 
 run: $(VENV)/.run   ## set up, then the main job: PROFILE=, DATA= or DATASET=
 	@$(BIN)/bcrs run --profile $(PROFILE) --source "$(SOURCE)"
+
+report: $(VENV)/.run ## the main job if need be, then the evidence: PROFILE=, DATA= or DATASET=
+	@$(BIN)/bcrs report --profile $(PROFILE) --source "$(SOURCE)"
 
 test: $(VENV)/.test ## set up, then lint, types, dbt parse, all tests
 	@$(BIN)/ruff check .

@@ -68,6 +68,20 @@ def run(
     source: Annotated[str, typer.Option(help="simulated, folder:<path> or <format>:<path>")] = "simulated",
 ) -> None:
     """Run the main job and print its summary; does only what has changed."""
+    _main_job(profile, source)
+
+
+@app.command()
+def report(
+    profile: Annotated[str, typer.Option(help="tiny, demo or bank")] = "demo",
+    source: Annotated[str, typer.Option(help="simulated, folder:<path> or <format>:<path>")] = "simulated",
+) -> None:
+    """Run the main job where it is not up to date, then measure the evidence and write its page and JSON."""
+    _main_job(profile, source, job="report", note="test weeks, ablation, refits, parity, page")
+
+
+def _main_job(profile: str, source: str, job: str | None = None, note: str = "") -> None:
+    """The main job under its lock and, after it, ``job``."""
     from ml_assets.config import Profile
 
     if profile not in set(Profile):
@@ -86,22 +100,25 @@ def run(
     settings = Settings()
     try:
         with FileLock(settings.root / ".main_job.lock", timeout=0):
-            _run_locked(settings.reports)
+            _run_locked(settings.reports, job, note)
     except Timeout:
         _fail(
             f"Another main job is at work in {settings.root}. Wait for it, or use another folder: BCRS_DATA_DIR=... ."
         )
 
 
-def _run_locked(reports: Path) -> None:
+def _run_locked(reports: Path, job: str | None, note: str) -> None:
     import dagster as dg
 
     with console.status("loading definitions ..."):
-        from orchestration.main_job import StageFailedError, run_main_job
+        from orchestration.main_job import StageFailedError, run_job, run_main_job
         from orchestration.summary import write_summary
     with dg.DagsterInstance.get() as instance:
         try:
             seconds = run_main_job(instance, _Terminal())
+            if job is not None:
+                write_summary(reports, seconds)
+                seconds = run_job(instance, job, note, _Terminal())
         except StageFailedError as error:
             _fail(
                 f"{error.message}\n\n[dim]stage {error.stage}, step {error.step}, run {error.run_id}[/dim]\n"
@@ -111,6 +128,8 @@ def _run_locked(reports: Path) -> None:
             )
         summary = write_summary(reports, seconds)
     _print_summary(summary, reports)
+    if job == "report":
+        console.print(f"[bold]evidence[/bold]   {reports / 'report.html'}  (numbers: {reports / 'results.json'})")
 
 
 def _print_summary(summary: dict, reports: Path) -> None:

@@ -252,7 +252,14 @@ class ModelConfig(_Frozen):
     stopping_rounds: Annotated[int, Field(ge=5)] = Field(
         20, description="Rounds without gain on an inner fold of training clients after which boosting stops."
     )
-    scheme_depth: Annotated[int, Field(ge=1, le=8)] = Field(3, description="Tree depth of tier 2 (P6).")
+    scheme_depth: Annotated[int, Field(ge=1, le=8)] = Field(4, description="Tree depth of tier 2 (P6).")
+    scheme_raw_features: Annotated[int, Field(ge=0)] = Field(
+        60,
+        description="Features of P1-P5 that tier 2 sees beside their scores: those with the largest gain in training.",
+    )
+    memory_weeks: Annotated[int, Field(ge=0, le=26)] = Field(
+        6, description="Earlier weeks whose pillar scores tier 2 remembers: an STR follows the act by about five."
+    )
     aggregation_depth: Annotated[int, Field(ge=1, le=8)] = Field(
         2, description="Tree depth of the boosted aggregation: pairs of pillars at most."
     )
@@ -301,10 +308,9 @@ class EvaluationConfig(_Frozen):
         description="Training rows per refit of a combination of pillars; every positive and a sample of negatives.",
     )
     refit_clients: Annotated[int, Field(ge=20)] = Field(
-        500, description="Negative clients that refits train on, besides every positive one, with all their weeks."
-    )
-    refit_validation_rows: Annotated[int, Field(ge=1_000)] = Field(
-        60_000, description="Validation rows above which refits are measured on a sample of clients."
+        800,
+        description="Negative clients that refits learn from and are measured on, besides every positive one, with "
+        "all their weeks: tier 2 remembers earlier weeks.",
     )
     refit_trees: Annotated[int, Field(ge=10)] = Field(60, description="Boosting rounds at most in refits.")
     refit_folds: Annotated[int, Field(ge=2)] = Field(

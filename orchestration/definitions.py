@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dagster as dg
 
+from orchestration.defs.catalogue import CATALOGUE_ASSETS, planted_scheme_ranks
+from orchestration.defs.evidence import REPORT_ASSETS
 from orchestration.defs.features import FEATURE_ASSETS, calendar
 from orchestration.defs.jobs import JOBS
 from orchestration.defs.monitoring import MONITORING_ASSETS, monitoring_reference
@@ -11,10 +13,11 @@ from orchestration.defs.raw import delivery, raw_tables
 from orchestration.defs.resources import SETTINGS, Warehouse, dbt_resource
 from orchestration.defs.schedules import SCHEDULES
 from orchestration.defs.scores import SCORE_ASSETS
+from orchestration.defs.scoring_gate import published_scores
 from orchestration.defs.sensors import SENSORS
 from orchestration.defs.serving import serving_file
 from orchestration.defs.training import MODEL_ASSETS, tsfresh_selection
-from orchestration.defs.warehouse import dbt_marts, dbt_staging, dbt_weekly
+from orchestration.defs.warehouse import dbt_evaluation, dbt_marts, dbt_staging, dbt_weekly
 
 defs = dg.Definitions(
     assets=[
@@ -25,12 +28,17 @@ defs = dg.Definitions(
         dbt_weekly,
         tsfresh_selection,
         *FEATURE_ASSETS,
+        *CATALOGUE_ASSETS,
         *MODEL_ASSETS,
         *SCORE_ASSETS,
+        planted_scheme_ranks,
         monitoring_reference,
         *MONITORING_ASSETS,
         dbt_marts,
+        dbt_evaluation,
         serving_file,
+        *REPORT_ASSETS,
+        published_scores,
     ],
     jobs=JOBS,
     schedules=SCHEDULES,

@@ -23,7 +23,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import dagster as dg
 from pydantic import BaseModel
@@ -168,6 +168,7 @@ def _execute(
     listener: Listener,
     steps: dict[str, float],
     weeks: list[str] | None = None,
+    ops: dict[str, Any] | None = None,
 ) -> None:
     job = defs.resolve_job_def(job_name)
     tags = {PROCESS_TAG: str(os.getpid())}
@@ -187,7 +188,7 @@ def _execute(
                 run_id=run_id,
                 tags=tags,
                 raise_on_error=False,
-                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}, "ops": ops or {}},
             )
     finally:
         finished.set()
@@ -319,6 +320,20 @@ def run_main_job(instance: dg.DagsterInstance, listener: Listener) -> dict[str, 
     else:
         listener.skip("score", "all weeks are scored and published")
     return {"stages": seconds, "steps": steps}
+
+
+def run_job(instance: dg.DagsterInstance, name: str, note: str, listener: Listener) -> dict[str, dict[str, float]]:
+    """Run one job that needs no partition, after the main job; returns seconds by stage and by step.
+
+    Raises
+    ------
+    StageFailedError : the job failed.
+    """
+    steps: dict[str, float] = {}
+    listener.stage(name, note)
+    started = time.perf_counter()
+    _execute(instance, name, listener, steps)
+    return {"stages": {name: round(time.perf_counter() - started, 2)}, "steps": steps}
 
 
 def _range_covering(weeks: list[str], done: list[str]) -> list[str]:

@@ -4,8 +4,9 @@ Rule of this file: it fits on training weeks and scores validation weeks (or row
 knows no test week, and nothing it fits is ever published. A refit uses the same public functions as training.
 
 Refits are cheaper than training: they learn from every positive client and a sample of the others, with all their
-weeks, with fewer rounds and folds. They are compared with a refit at the same effort with nothing changed, never
-with the champion.
+weeks, with fewer rounds and folds, and are measured on the same clients' validation weeks, where positives are
+therefore more frequent than in the bank. They are compared with a refit at the same effort with nothing changed,
+never with the champion.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from ml_assets.models.pipeline import add_scheme_score, tier2_inputs, widen
 from ml_assets.models.sampling import uniform_draws
 from ml_assets.models.splits import SplitPlan, eligible_labels
 from ml_assets.models.tier1 import fit_tier1, training_rows
-from ml_assets.models.tier2 import fit_tier2
+from ml_assets.models.tier2 import fit_tier2, leading_features
 
 
 @dataclass(frozen=True)
@@ -221,9 +222,10 @@ def refit_two_tier(
     -------
     frame : client_id, as_of_date, score (champion's log-odds) of validation weeks.
     """
-    tier1 = {p: fit_tier1(p, features[p], labels, plan, config)[1] for p in PILLARS if p in features}
-    wide = widen(tier1)
-    design, schemes = tier2_inputs(wide, features[SCHEME_PILLAR], config)
+    fitted = {p: fit_tier1(p, features[p], labels, plan, config) for p in PILLARS if p in features}
+    wide = widen({p: scores for p, (_, scores) in fitted.items()})
+    raw = leading_features({p: model for p, (model, _) in fitted.items()}, config.scheme_raw_features)
+    design, schemes = tier2_inputs(wide, features[SCHEME_PILLAR], config, features, raw)
     _, tier2 = fit_tier2(design, schemes, labels, plan, config)
     _, validation = fit_aggregation(add_scheme_score(wide, tier2), labels, plan, config)
     return validation.select(*GRAIN, score="champion_raw")
@@ -368,7 +370,8 @@ def refit_experiments(
 
     Parameters
     ----------
-    features : pillar key -> rows of training weeks (of some clients) and of validation weeks.
+    features : pillar key -> rows of training and validation weeks of some clients; P1-P5 also of the weeks between,
+        which tier 2 remembers.
     labels : columns of ``intermediate.int_client_labels`` with next_str_date.
 
     Returns

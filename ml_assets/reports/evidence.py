@@ -150,7 +150,8 @@ def _dots(
     figure.add_scatter(
         x=xs,
         y=ys,
-        mode="lines",
+        mode="lines+markers",
+        marker={"symbol": "line-ns-open", "size": 7, "color": colour},
         line={"color": colour, "width": 2},
         showlegend=False,
         hoverinfo="skip",
@@ -730,9 +731,9 @@ def _learning(marts: Mapping[str, pl.DataFrame]) -> Exhibit:
         "learning",
         "rpt_learning_curve",
         "Learning curve",
-        "Both tiers and the flat baseline refitted on fewer training weeks at reduced effort (a sample of clients, "
-        "fewer rounds and folds), measured on validation weeks. Read the shape, not the level: the champion is "
-        "trained with more.",
+        "Both tiers and the flat baseline refitted on fewer training weeks at reduced effort (every positive client "
+        "and a sample of the others, fewer rounds and folds), measured on the same clients' validation weeks. Read "
+        "the shape, not the level: positives are more frequent among these clients than in the bank.",
         AP,
         figure if shown.height else None,
     )
@@ -758,7 +759,7 @@ def _robustness(marts: Mapping[str, pl.DataFrame]) -> Exhibit:
         "Robustness to label delay and label noise",
         "Refits at reduced effort on worse training labels: reports that come later (what is not yet known when "
         "training takes place counts as negative), and reports taken away from a share of the positive clients. "
-        "Measured on the true labels of validation weeks.",
+        "Measured on the true labels of the same clients' validation weeks.",
         AP,
         figure if shown.height else None,
     )
@@ -892,8 +893,8 @@ def exhibits(marts: Mapping[str, pl.DataFrame]) -> list[Exhibit]:
                     "tsfresh",
                     "rpt_tsfresh",
                     "What tsfresh adds to P3",
-                    "Pillar P3 refitted with and without the characteristics tsfresh's relevance test chose on "
-                    "training weeks, measured on validation weeks.",
+                    "Pillar P3 refitted at reduced effort with and without the characteristics tsfresh's relevance "
+                    "test chose on training weeks, measured on the same clients' validation weeks.",
                     AP,
                 )
             ],
@@ -959,7 +960,7 @@ section{border-top:1px solid var(--line);padding:26px 0 10px}.words{color:var(--
 .source{font-size:.78rem;color:var(--soft);margin:.6em 0 0}.source::before{content:"every number: "}
 .scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.86rem;margin:.6em 0}
 th,td{padding:5px 10px;border-bottom:1px solid var(--line);text-align:left;vertical-align:top;white-space:nowrap}
-td .reason,td:last-child{white-space:normal;min-width:12ch}
+td .reason{white-space:normal;display:inline-block;min-width:16ch;max-width:34ch}
 thead th{color:var(--soft);font-weight:600;white-space:normal}
 tr.marked{background:var(--mark)}tbody th{font-weight:500}.interval{color:var(--soft)}.reason,.none{color:var(--soft)}
 .reason{font-size:.82rem}data{font-variant-numeric:tabular-nums}

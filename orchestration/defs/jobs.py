@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import dagster as dg
 
+from orchestration.defs.catalogue import CATALOGUE_ASSETS, planted_scheme_ranks
+from orchestration.defs.evidence import REPORT_ASSETS
 from orchestration.defs.features import FEATURE_ASSETS, calendar
 from orchestration.defs.monitoring import MONITORING_ASSETS, monitoring_reference
 from orchestration.defs.raw import delivery, raw_tables
 from orchestration.defs.scores import SCORE_ASSETS
+from orchestration.defs.scoring_gate import published_scores
 from orchestration.defs.serving import serving_file
 from orchestration.defs.training import MODEL_ASSETS, tsfresh_selection
-from orchestration.defs.warehouse import dbt_marts, dbt_staging, dbt_weekly
+from orchestration.defs.warehouse import dbt_evaluation, dbt_marts, dbt_staging, dbt_weekly
 
 ingest_job = dg.define_asset_job(
     "ingest",
@@ -23,7 +26,7 @@ ingest_job = dg.define_asset_job(
 )
 backfill_job = dg.define_asset_job(
     "backfill",
-    selection=dg.AssetSelection.assets(dbt_weekly, tsfresh_selection, *FEATURE_ASSETS),
+    selection=dg.AssetSelection.assets(dbt_weekly, tsfresh_selection, *FEATURE_ASSETS, *CATALOGUE_ASSETS),
     description="Windows, labels and all features of one week or a range of weeks, in a single run.",
     executor_def=dg.in_process_executor,
 )
@@ -35,16 +38,33 @@ retrain_job = dg.define_asset_job(
 )
 score_job = dg.define_asset_job(
     "weekly_score",
-    selection=dg.AssetSelection.assets(*SCORE_ASSETS, *MONITORING_ASSETS, dbt_marts, serving_file),
+    selection=dg.AssetSelection.assets(
+        *SCORE_ASSETS, planted_scheme_ranks, *MONITORING_ASSETS, dbt_marts, serving_file, published_scores
+    ),
     description="Score one week or a range of weeks with the champion and publish the marts.",
     executor_def=dg.in_process_executor,
 )
 new_week_job = dg.define_asset_job(
     "new_week",
     selection=dg.AssetSelection.assets(
-        dbt_weekly, tsfresh_selection, *FEATURE_ASSETS, *SCORE_ASSETS, *MONITORING_ASSETS, dbt_marts, serving_file
+        dbt_weekly,
+        tsfresh_selection,
+        *FEATURE_ASSETS,
+        *CATALOGUE_ASSETS,
+        *SCORE_ASSETS,
+        planted_scheme_ranks,
+        *MONITORING_ASSETS,
+        dbt_marts,
+        serving_file,
+        published_scores,
     ),
     description="Everything one new as-of week needs after ingestion: windows, features, scores, marts.",
     executor_def=dg.in_process_executor,
 )
-JOBS = [ingest_job, backfill_job, retrain_job, score_job, new_week_job]
+report_job = dg.define_asset_job(
+    "report",
+    selection=dg.AssetSelection.assets(*REPORT_ASSETS, dbt_evaluation, serving_file),
+    description="The evidence: test weeks, ablation, refits, parity, as marts, as a page and as JSON.",
+    executor_def=dg.in_process_executor,
+)
+JOBS = [ingest_job, backfill_job, retrain_job, score_job, new_week_job, report_job]

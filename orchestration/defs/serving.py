@@ -11,7 +11,7 @@ import dagster as dg
 
 from orchestration.defs.metadata import markdown_table, run_metadata
 from orchestration.defs.resources import SETTINGS, Warehouse
-from orchestration.defs.warehouse import dbt_marts
+from orchestration.defs.warehouse import dbt_evaluation, dbt_marts
 
 PUBLISHED_SCHEMAS = ("marts", "quality")
 
@@ -56,7 +56,7 @@ def _copy_comments(con: object, schema: str, name: str) -> None:
 
 @dg.asset(
     key=["serving", "marts_serving"],
-    deps=list(dbt_marts.keys),
+    deps=[*dbt_marts.keys, *dbt_evaluation.keys],
     group_name="serving",
     kinds={"duckdb"},
     description="The file analysts, reports and pages open: all marts and data quality of the last good run.",

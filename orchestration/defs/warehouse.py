@@ -6,6 +6,7 @@ whole project again.
 """
 
 import hashlib
+import shutil
 from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
@@ -60,7 +61,7 @@ MANIFEST = ensure_manifest()
 RETRY = dg.RetryPolicy(max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL)
 
 
-def _build(context: dg.AssetExecutionContext, dbt: DbtCliResource, warehouse: Warehouse) -> Iterator[Any]:
+def build_dbt(context: dg.AssetExecutionContext, dbt: DbtCliResource, warehouse: Warehouse) -> Iterator[Any]:
     """Run ``dbt build`` on the step's selection, then add row counts and columns to what it reports.
 
     Unit tests are left to the test suite: they test the SQL, not this run's data. Counting waits for dbt to end,
@@ -78,6 +79,8 @@ def _build(context: dg.AssetExecutionContext, dbt: DbtCliResource, warehouse: Wa
     error = invocation.get_error()
     if error is not None:
         raise error
+    # every call has a target folder of its own; a failed one stays for whoever looks into it
+    shutil.rmtree(invocation.target_path, ignore_errors=True)
 
 
 def _measure(context: dg.AssetExecutionContext, warehouse: Warehouse, outputs: list[str]) -> dict[str, dict[str, Any]]:
@@ -115,7 +118,7 @@ def request_weeks(warehouse: Warehouse, weeks: list[date]) -> None:
 )
 def dbt_staging(context: dg.AssetExecutionContext, dbt: DbtCliResource, warehouse: Warehouse) -> Iterator[Any]:
     """Seeds, staging, quarantine and the unpartitioned intermediate tables."""
-    yield from _build(context, dbt, warehouse)
+    yield from build_dbt(context, dbt, warehouse)
 
 
 @dbt_assets(
@@ -129,12 +132,14 @@ def dbt_staging(context: dg.AssetExecutionContext, dbt: DbtCliResource, warehous
 def dbt_weekly(context: dg.AssetExecutionContext, dbt: DbtCliResource, warehouse: Warehouse) -> Iterator[Any]:
     """The spine, windows and labels of the requested weeks."""
     request_weeks(warehouse, weeks_of(context))
-    yield from _build(context, dbt, warehouse)
+    yield from build_dbt(context, dbt, warehouse)
 
 
 @dbt_assets(
     manifest=MANIFEST,
     select="tag:marts",
+    # built by the segments job and the report job, from tables the main job does not make
+    exclude="tag:segments tag:evaluation",
     name="dbt_marts",
     dagster_dbt_translator=TRANSLATOR,
     backfill_policy=dg.BackfillPolicy.single_run(),
@@ -143,4 +148,16 @@ def dbt_weekly(context: dg.AssetExecutionContext, dbt: DbtCliResource, warehouse
 def dbt_marts(context: dg.AssetExecutionContext, dbt: DbtCliResource, warehouse: Warehouse) -> Iterator[Any]:
     """Marts of the requested weeks, from scores to what analysts read."""
     request_weeks(warehouse, weeks_of(context))
-    yield from _build(context, dbt, warehouse)
+    yield from build_dbt(context, dbt, warehouse)
+
+
+@dbt_assets(
+    manifest=MANIFEST,
+    select="tag:evaluation",
+    name="dbt_evaluation",
+    dagster_dbt_translator=TRANSLATOR,
+    retry_policy=RETRY,
+)
+def dbt_evaluation(context: dg.AssetExecutionContext, dbt: DbtCliResource, warehouse: Warehouse) -> Iterator[Any]:
+    """Marts of the evidence report."""
+    yield from build_dbt(context, dbt, warehouse)
