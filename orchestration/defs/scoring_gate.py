@@ -13,7 +13,7 @@ from ml_assets.models.registry import ModelBundle, RegistryError, load_champion
 from ml_assets.models.support import INPUT_SUPPORT, judge_week, measure_week
 from orchestration.defs.metadata import definition_metadata, markdown_table, run_metadata
 from orchestration.defs.partitions import AS_OF_WEEKS, weeks_of
-from orchestration.defs.reading import read_weeks
+from orchestration.defs.reading import read_weeks, week_batches
 from orchestration.defs.resources import CONFIG, SETTINGS, Warehouse
 from orchestration.defs.training import CONTRACTS, FEATURE_HASH, PROMOTIONS_KEY, feature_keys, read_selection
 
@@ -53,17 +53,17 @@ def input_support(context: dg.AssetExecutionContext, warehouse: Warehouse) -> It
     if support is None:
         raise RegistryError(f"Model {bundle.model_id!r} was saved without its training support: retrain.")
     rows = []
-    for week in weeks:
-        if week in bundle.plan.train_weeks:
-            continue
+    later = [week for week in weeks if week not in bundle.plan.train_weeks]
+    for batch in week_batches(warehouse, later) if later else []:
         features = {
             pillar: read_weeks(
-                warehouse, CONTRACTS[pillar].address, [week], ", ".join(["client_id", "as_of_date", *ranges])
+                warehouse, CONTRACTS[pillar].address, batch, ", ".join(["client_id", "as_of_date", *ranges])
             )
             for pillar, ranges in support.ranges.items()
         }
-        measured = measure_week(support, features, week, CONFIG.governance)
-        rows.append(judge_week(measured, bundle.plan, bundle.model_id, CONFIG.governance))
+        for week in batch:
+            measured = measure_week(support, features, week, CONFIG.governance)
+            rows.append(judge_week(measured, bundle.plan, bundle.model_id, CONFIG.governance))
     frame = INPUT_SUPPORT.conform(pl.DataFrame(rows, schema=INPUT_SUPPORT.empty().schema, orient="row"))
     warehouse.replace_weeks(INPUT_SUPPORT, frame, weeks)
     problems = frame["problems"].drop_nulls().to_list()
@@ -109,17 +109,17 @@ def published_scores(context: dg.AssetExecutionContext, warehouse: Warehouse) ->
     """Add the weeks just published to the ledger."""
     weeks = weeks_of(context)
     newest = warehouse.read(f"select max(as_of_date) from {SCORES_CONTRACT.address}").item()
+    columns = ", ".join(c for c in PUBLISHED.names if c not in {"generation_number", "previous_band"})
+    earlier = {week - timedelta(days=7) for week in weeks}
+    scores = read_weeks(warehouse, SCORES_CONTRACT.address, sorted(earlier | set(weeks)), columns)
     outcomes: dict[str, list[date]] = {}
     rows = 0
     for week in weeks:
-        scores = read_weeks(warehouse, SCORES_CONTRACT.address, [week])
-        if scores.height:
-            before = read_weeks(
-                warehouse, SCORES_CONTRACT.address, [week - timedelta(days=7)], "client_id, as_of_date, band"
-            )
-            outcome = record(SETTINGS.published, as_published(scores, before), week == newest)
+        now, before = (scores.filter(pl.col("as_of_date") == day) for day in (week, week - timedelta(days=7)))
+        if now.height:
+            outcome = record(SETTINGS.published, as_published(now, before), week == newest)
             outcomes.setdefault(outcome, []).append(week)
-            rows += scores.height if outcome == "recorded" else 0
+            rows += now.height if outcome == "recorded" else 0
     table = pl.DataFrame(
         {"outcome": list(outcomes), "weeks": [len(w) for w in outcomes.values()]},
         schema={"outcome": pl.String, "weeks": pl.Int64},

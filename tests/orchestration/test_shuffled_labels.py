@@ -15,6 +15,8 @@ import polars as pl
 import pytest
 from chain import Run, bcrs
 
+from ml_assets.models.tracking import champion_id
+
 pytestmark = pytest.mark.slow
 
 SEED = 5
@@ -53,8 +55,15 @@ def shuffled(tiny_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run
 
 
+def newest_model(run: Run) -> dict[str, object]:
+    """The decision on the model trained last."""
+    return run.warehouse(
+        "select model_id, is_promoted from models.promotions order by decision_number desc, gate limit 1"
+    ).row(0, named=True)
+
+
 def test_auroc_is_a_coin_within_its_interval(shuffled: Run) -> None:
-    model = json.loads((shuffled.folder / "models" / "champion.json").read_text())["model_id"]
+    model = newest_model(shuffled)["model_id"]
     found = shuffled.warehouse(
         "select value, low, high from models.metrics "
         f"where model_id = '{model}' and model = 'bcrs' and split = 'test' and metric = 'auroc'"
@@ -63,5 +72,10 @@ def test_auroc_is_a_coin_within_its_interval(shuffled: Run) -> None:
 
 
 def test_another_model_was_trained(shuffled: Run, tiny_run: Run) -> None:
-    pointers = [(run.folder / "models" / "champion.json").read_text() for run in (shuffled, tiny_run)]
-    assert pointers[0] != pointers[1]
+    assert newest_model(shuffled)["model_id"] != newest_model(tiny_run)["model_id"]
+
+
+def test_the_model_that_scores_is_the_one_the_record_names(shuffled: Run, tiny_run: Run) -> None:
+    newest = newest_model(shuffled)
+    champion = newest["model_id"] if newest["is_promoted"] else newest_model(tiny_run)["model_id"]
+    assert champion_id(shuffled.folder / "models") == champion
