@@ -19,14 +19,15 @@ from numpy.typing import NDArray
 
 from ml_assets.config import ModelConfig
 from ml_assets.contracts.table import Column, TableContract
-from ml_assets.explain.decomposition import pillar_contributions
+from ml_assets.explain.decomposition import SPLIT_STRATEGIES, pillar_contributions, tier2_parts
 from ml_assets.features.peers import beside
 from ml_assets.models.matrix import GRAIN, numeric_columns, to_matrix
+from ml_assets.models.memory import earlier_weeks
 from ml_assets.models.names import BASE, PILLARS, SCHEME_PILLAR, SCORE_OF
-from ml_assets.models.pipeline import tier2_inputs
+from ml_assets.models.pipeline import tier2_inputs, widen
 from ml_assets.models.registry import ModelBundle
-from ml_assets.models.tier1 import Tier1Model
-from ml_assets.models.tier2 import Tier2Model
+from ml_assets.models.tier1 import Tier1Model, score_tier1
+from ml_assets.models.tier2 import Tier2Model, pillar_of_input
 
 NORMAL_DAYS = 364
 """Days before an alert whose as-of dates make the client's own normal: 52 whole weeks."""
@@ -194,6 +195,7 @@ def alert_reasons(
     models: Mapping[str, Tier1Model | Tier2Model],
     explained: Mapping[str, Explained],
     config: ModelConfig,
+    is_handed_on: bool = False,
 ) -> pl.DataFrame:
     """The strongest feature reasons of each alert.
 
@@ -203,6 +205,8 @@ def alert_reasons(
     contributions : of :func:`ml_assets.explain.decomposition.pillar_contributions`, at least for the alerts.
     models : pillar key -> fitted model (P6: tier 2).
     explained : pillar key -> its inputs for the alerts; pillars without one are left out.
+    is_handed_on : True where ``contributions`` gave the pillars their part of tier 2: P6's reasons are then chosen
+        among its own inputs.
 
     Returns
     -------
@@ -224,7 +228,10 @@ def alert_reasons(
         rows = rows.join(frame.select(GRAIN), on=list(GRAIN), how="semi", maintain_order="left")
         if not rows.height:
             continue
-        weight = feature_shares(model, frame) * rows["contribution"].to_numpy()[:, None]
+        shares = feature_shares(model, frame)
+        if is_handed_on and pillar == SCHEME_PILLAR:
+            shares = _positive_shares(shares * np.array([pillar_of_input(n) is None for n in names]))
+        weight = shares * rows["contribution"].to_numpy()[:, None]
         kept = np.argsort(-weight, axis=1, kind="stable")[:, : config.reasons_per_alert]
         at = np.repeat(np.arange(rows.height), kept.shape[1])
         which = kept.ravel()
@@ -299,8 +306,8 @@ def explain_alerts(
     ----------
     alerts : client_id, as_of_date; no row is fine.
     wide : ``s_p1_score`` .. ``s_p6_score``, at least for the alerts (``ScoredWeeks.wide``).
-    features : pillar key -> feature rows of the alerts' clients: the alerts' weeks and earlier ones (own normal;
-        without them it is null).
+    features : pillar key -> feature rows of the alerts' clients: the alerts' weeks and earlier ones (own normal, and
+        the memory of tier 2; without them it is null).
     contracts : pillar key -> contract of its feature table, for words and units.
     groups, peer_normals : as for :func:`normals`.
 
@@ -312,14 +319,23 @@ def explain_alerts(
     rows = wide.join(keys, on=list(GRAIN), how="semi")
     if not rows.height:
         return REASONS_CONTRACT.empty()
+    memory = bundle.config.models.memory_weeks
     explained: dict[str, Explained] = {}
+    design: pl.DataFrame | None = None
     for pillar, frame in features.items():
         here = frame.join(keys, on=list(GRAIN), how="semi")
         own, peers = normals(frame, keys, groups, peer_normals)
         columns = {c.name: c for c in contracts[pillar].columns} if pillar in contracts else {}
         if pillar == SCHEME_PILLAR:
-            here, _ = tier2_inputs(rows, here, bundle.config.models)
+            weeks = sorted({*keys["as_of_date"], *earlier_weeks(keys["as_of_date"].unique().to_list(), memory)})
+            recent = {p: f.filter(pl.col("as_of_date").is_in(weeks)) for p, f in features.items() if p in bundle.tier1}
+            scores = widen({p: score_tier1(bundle.tier1[p], f, bundle.model_id) for p, f in recent.items()})
+            here, _ = tier2_inputs(scores, here, bundle.config.models, recent, bundle.tier2.raw_features)
+            design = here
         explained[pillar] = Explained(here, columns, own, peers)
     models: dict[str, Tier1Model | Tier2Model] = {**bundle.tier1, SCHEME_PILLAR: bundle.tier2}
-    contributions = pillar_contributions(bundle.aggregation, rows)
-    return alert_reasons(keys, contributions, models, explained, bundle.config.models)
+    inside = tier2_parts(bundle.tier2, design) if design is not None else None
+    contributions = pillar_contributions(bundle.aggregation, rows, inside=inside)
+    # what tier 2 owes to a pillar's own inputs was handed to that pillar, so P6 is explained by the rest
+    handed = bundle.aggregation.champion in SPLIT_STRATEGIES and inside is not None
+    return alert_reasons(keys, contributions, models, explained, bundle.config.models, handed)

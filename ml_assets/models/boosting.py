@@ -5,6 +5,10 @@ the training folds only.
 
 For each fold k the rounds are found by early stopping on fold k+1, then a booster is refitted on all folds but k
 with that many rounds and scores fold k. The final booster trains on everything with the median of the rounds.
+With ``is_committee`` the boosters of the folds are the model and their mean margin is its score: each saw another
+part of the clients, which is what bagging averages over (Breiman 1996, "Bagging predictors"; with the folds as parts:
+Parmanto, Munro and Doyle 1996), and no further fit is needed.
+
 Negatives are sampled; the log of the sampling rate is added to every margin, which undoes it exactly for odds
 (prior correction: King and Zeng 2001, "Logistic regression in rare events data", eq. 7). One thread per fit, fits
 in parallel: a fit then does not depend on the machine.
@@ -26,16 +30,36 @@ from ml_assets.config import ModelConfig
 
 @dataclass(frozen=True)
 class Boost:
-    """A booster with the log of its negatives' sampling rate and the rounds it was given."""
+    """A booster with the log of its negatives' sampling rate and the rounds it was given.
+
+    ``others`` are further members of a committee: margins and contributions are then means over all members.
+    """
 
     booster: xgb.Booster
     log_rate: float
     rounds: int
     features: tuple[str, ...]
+    others: tuple[xgb.Booster, ...] = ()
+
+    @property
+    def members(self) -> tuple[xgb.Booster, ...]:
+        """All boosters whose mean margin is the score."""
+        return (self.booster, *self.others)
 
     def margin(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
         """Log-odds corrected for sampling, shape (rows,); columns in the order of ``features``."""
-        return _margin(self.booster, matrix) + self.log_rate
+        total = np.zeros(len(matrix))
+        for member in self.members:
+            total += _margin(member, matrix)
+        return total / len(self.members) + self.log_rate
+
+    def total_gain(self) -> NDArray[np.float64]:
+        """Loss that splits on each feature took away in training, shape (features,); 0 where it is never split on."""
+        gain = np.zeros(len(self.features))
+        for member in self.members:
+            for name, value in member.get_score(importance_type="total_gain").items():
+                gain[int(name[1:])] += float(np.asarray(value).item())
+        return gain
 
     def probability(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
         """Probability corrected for sampling, in double precision, so that it does not saturate early."""
@@ -49,7 +73,9 @@ class Boost:
         if not len(matrix):
             return np.zeros((0, matrix.shape[1] + 1))
         data = xgb.DMatrix(matrix, missing=np.nan, nthread=1)
-        out = np.asarray(self.booster.predict(data, pred_contribs=True), dtype=np.float64)
+        out = np.zeros((len(matrix), matrix.shape[1] + 1))
+        for member in self.members:
+            out += np.asarray(member.predict(data, pred_contribs=True), dtype=np.float64) / len(self.members)
         out[:, -1] = self.margin(matrix) - out[:, :-1].sum(axis=1)
         return out
 
@@ -122,6 +148,7 @@ def fit_grouped(
     depth: int | None = None,
     monotone: int = 0,
     score_held_out: bool = True,
+    is_committee: bool = False,
 ) -> tuple[Boost, NDArray[np.float64]]:
     """Fit a booster and the out-of-fold margins of its rows.
 
@@ -135,16 +162,18 @@ def fit_grouped(
     depth : tree depth; the configuration's where None.
     monotone : 1 forces the score to rise with every feature.
     score_held_out : False spares the out-of-fold boosters where only the final one is wanted; margins are NaN then.
+    is_committee : the folds' boosters together are the model; needs ``score_held_out``.
 
     Returns
     -------
-    (Boost, margins) : the booster on all ``is_fit`` rows; out-of-fold log-odds, shape (rows,).
+    (Boost, margins) : the booster on all ``is_fit`` rows, or the committee of those on all folds but one;
+        out-of-fold log-odds, shape (rows,).
     """
     depth = depth or config.depth
     numbers = np.unique(fold)
     count = len(numbers)
 
-    def one(k: int) -> tuple[int, NDArray[np.float64]]:
+    def one(k: int) -> tuple[int, NDArray[np.float64], xgb.Booster | None]:
         train = is_fit & (fold != numbers[k])
         rounds = max(1, config.trees // 2)
         inner = is_fit & (fold == numbers[(k + 1) % count])
@@ -155,15 +184,18 @@ def fit_grouped(
                 matrix[rest], target[rest], config.trees, config, depth, monotone, (matrix[inner], target[inner])
             )
         if not score_held_out:
-            return rounds, np.full(int((fold == numbers[k]).sum()), np.nan)
+            return rounds, np.full(int((fold == numbers[k]).sum()), np.nan), None
         booster, _ = _fit(matrix[train], target[train], rounds, config, depth, monotone)
-        return rounds, _margin(booster, matrix[fold == numbers[k]])
+        return rounds, _margin(booster, matrix[fold == numbers[k]]), booster
 
     results = Parallel(n_jobs=config.parallel_fits, prefer="threads")(delayed(one)(k) for k in range(count))
     margins = np.full(len(fold), np.nan)
-    for k, (_, values) in enumerate(results):
+    for k, (_, values, _) in enumerate(results):
         margins[fold == numbers[k]] = values
-    rounds = max(1, round(float(np.median([r for r, _ in results]))))
+    rounds = max(1, round(float(np.median([r for r, _, _ in results]))))
+    if is_committee:
+        members = [b for _, _, b in results if b is not None]
+        return Boost(members[0], log_rate, rounds, features, tuple(members[1:])), margins + log_rate
     booster, _ = _fit(matrix[is_fit], target[is_fit], rounds, config, depth, monotone)
     return Boost(booster, log_rate, rounds, features), margins + log_rate
 

@@ -19,6 +19,8 @@ SCHEME_PREFIXES: Final = {"underground_banking": "ub", "trade_based": "tb", "msb
 """Strategic scheme -> prefix of its indicator columns, after ``p6_``."""
 SCHEMES: Final = tuple(SCHEME_PREFIXES)
 """Strategic schemes, as score columns are prefixed."""
+PILLAR_OF_PREFIX: Final = {p[:2]: p for p in PILLARS}
+"""First two letters of a feature's name -> its pillar."""
 STRATEGIES: Final = ("linear", "bayesian", "boosting")
 """Aggregations, simplest first: that order breaks ties between champions."""
 BANDS: Final = ("MINIMAL", "LOW", "MEDIUM", "HIGH")

@@ -10,7 +10,7 @@ Scoring: ``score_tier1`` per pillar -> :func:`widen` -> :func:`tier2_inputs` -> 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -21,6 +21,7 @@ from ml_assets.features.scheme_templates import TEMPLATES
 from ml_assets.models.aggregation import SCORES_CONTRACT, AggregationModel, apply_aggregation
 from ml_assets.models.bands import assign_bands
 from ml_assets.models.matrix import GRAIN
+from ml_assets.models.memory import remember
 from ml_assets.models.names import PILLARS, SCHEME_PILLAR, SCORE_OF
 from ml_assets.models.registry import ModelBundle
 from ml_assets.models.splits import SplitPlan
@@ -52,22 +53,39 @@ def widen(tier1: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
 
 
 def tier2_inputs(
-    wide: pl.DataFrame, indicators: pl.DataFrame, config: ModelConfig
+    wide: pl.DataFrame,
+    indicators: pl.DataFrame,
+    config: ModelConfig,
+    features: Mapping[str, pl.DataFrame] | None = None,
+    raw: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Design matrix and scheme scores of tier 2.
 
     Parameters
     ----------
-    wide : of :func:`widen`. indicators : ``features.feat_p6_scheme`` for the same rows.
+    wide : of :func:`widen`: the rows wanted and those of the ``memory_weeks`` weeks before them, by the same model; an
+        earlier week that is not there is not remembered.
+    indicators : ``features.feat_p6_scheme``; sets the rows.
+    features : pillar key -> feature frame of the rows (P1-P5). raw : pillar key -> its features tier 2 sees
+        (``leading_features`` in training, ``Tier2Model.raw_features`` in scoring); None for none.
 
     Returns
     -------
     (design, schemes) : what ``fit_tier2`` and ``score_tier2`` take.
     """
-    alike = similarity(wide, TEMPLATES)
+    here = wide.join(indicators.select(GRAIN), on=list(GRAIN), how="semi", maintain_order="left")
+    memory = remember(wide, config.memory_weeks).join(here.select(GRAIN), on=list(GRAIN), how="semi")
+    alike = similarity(here, TEMPLATES)
     schemes = scheme_scores(alike, indicators, config)
     sizes = alike.select(*GRAIN, "pillar_norm_score")
-    design = build_design(wide, interactions(wide), schemes.join(sizes, on=list(GRAIN), how="left"), indicators)
+    design = build_design(
+        here,
+        interactions(here),
+        schemes.join(sizes, on=list(GRAIN), how="left"),
+        indicators,
+        memory,
+        *((features or {})[pillar].select(*GRAIN, *names) for pillar, names in (raw or {}).items()),
+    )
     return design, schemes
 
 
@@ -116,13 +134,22 @@ def score_weeks(
 
     Parameters
     ----------
-    features : pillar key (``p1_volume_velocity`` .. ``p6_scheme``) -> feature frame of the weeks to score.
+    features : pillar key (``p1_volume_velocity`` .. ``p6_scheme``) -> feature frame. P6 holds the weeks to score, P1-P5
+        those and the ``memory_weeks`` weeks before them (:func:`ml_assets.models.memory.earlier_weeks`); without
+        them the first weeks have no memory and score otherwise than they would in a longer run.
     previous : client_id and band of the week before.
+
+    Returns
+    -------
+    ScoredWeeks : of the weeks of P6.
     """
     tier1 = {p: score_tier1(bundle.tier1[p], features[p], bundle.model_id) for p in PILLARS if p in bundle.tier1}
     narrow = widen(tier1)
-    design, schemes = tier2_inputs(narrow, features[SCHEME_PILLAR], bundle.config.models)
+    indicators = features[SCHEME_PILLAR]
+    design, schemes = tier2_inputs(narrow, indicators, bundle.config.models, features, bundle.tier2.raw_features)
     tier2 = score_tier2(bundle.tier2, design, schemes, bundle.model_id)
-    wide = add_scheme_score(narrow, tier2)
+    asked = indicators.select(GRAIN)
+    tier1 = {p: f.join(asked, on=list(GRAIN), how="semi", maintain_order="left") for p, f in tier1.items()}
+    wide = add_scheme_score(narrow.join(asked, on=list(GRAIN), how="semi", maintain_order="left"), tier2)
     scores = score_clients(bundle.aggregation, wide, bundle.plan, previous, bundle.model_id)
     return ScoredWeeks(tier1, tier2, wide, scores)

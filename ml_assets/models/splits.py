@@ -70,6 +70,12 @@ class SplitPlan(BaseModel):
         """Every ``stride``-th training week, counted back from the newest."""
         return self.train_weeks[::-1][::stride][::-1]
 
+    @property
+    def passed_weeks(self) -> tuple[date, ...]:
+        """Embargo weeks before the last validation week: scored for the memory of later weeks, never measured."""
+        last = max(self.validation_weeks, default=None)
+        return tuple(w for w in self.embargo_weeks if last is not None and w < last)
+
     def has_both_classes(self, split: str) -> bool:
         """True where the split's eligible rows hold positives and negatives."""
         return 0 < self.positives.get(split, 0) < self.rows.get(split, 0)

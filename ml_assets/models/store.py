@@ -46,21 +46,34 @@ def unpack_arrays(content: bytes) -> dict[str, NDArray[Any]]:
 
 
 def pack_boost(prefix: str, boost: Boost | None) -> Files:
-    """A booster and its numbers as files ``<prefix>.ubj`` and ``<prefix>.boost.json``; nothing for None."""
+    """A booster and its numbers as files ``<prefix>.ubj`` and ``<prefix>.boost.json``; nothing for None.
+
+    Further members of a committee follow as ``<prefix>.1.ubj`` and so on.
+    """
     if boost is None:
         return {}
-    numbers = {"log_rate": boost.log_rate, "rounds": boost.rounds, "features": list(boost.features)}
-    return {
-        f"{prefix}.ubj": bytes(boost.booster.save_raw(raw_format="ubj")),
-        f"{prefix}.boost.json": pack_json(numbers),
+    numbers = {
+        "log_rate": boost.log_rate,
+        "rounds": boost.rounds,
+        "features": list(boost.features),
+        "members": len(boost.members),
     }
+    files = {_member(prefix, i): bytes(m.save_raw(raw_format="ubj")) for i, m in enumerate(boost.members)}
+    return {**files, f"{prefix}.boost.json": pack_json(numbers)}
+
+
+def _member(prefix: str, number: int) -> str:
+    return f"{prefix}.{number}.ubj" if number else f"{prefix}.ubj"
 
 
 def unpack_boost(prefix: str, files: Files) -> Boost | None:
     """Inverse of :func:`pack_boost`; None where the files are absent."""
     if f"{prefix}.ubj" not in files:
         return None
-    booster = xgb.Booster(params={"nthread": 1})
-    booster.load_model(bytearray(files[f"{prefix}.ubj"]))
     numbers = unpack_json(files[f"{prefix}.boost.json"])
-    return Boost(booster, numbers["log_rate"], numbers["rounds"], tuple(numbers["features"]))
+    members = []
+    for i in range(numbers.get("members", 1)):
+        booster = xgb.Booster(params={"nthread": 1})
+        booster.load_model(bytearray(files[_member(prefix, i)]))
+        members.append(booster)
+    return Boost(members[0], numbers["log_rate"], numbers["rounds"], tuple(numbers["features"]), tuple(members[1:]))

@@ -247,14 +247,15 @@ def fit_tier1(
     Parameters
     ----------
     pillar : key of the pillar (``p1_volume_velocity``).
-    features : client_id, as_of_date and feature columns; weeks outside training and validation are ignored.
+    features : client_id, as_of_date and feature columns; the model sees training and validation weeks only. Rows of
+        the embargo before validation are scored, because tier 2 remembers them; their labels are not read.
     labels : columns of ``intermediate.int_client_labels``.
 
     Returns
     -------
     (Tier1Model, scores) : the model; scores that the model did not train on, one row per client and week of
-        training (out-of-fold) and validation (the final model): client_id, as_of_date, split, fold (null in
-        validation), supervised_score, unsupervised_score, pillar_score.
+        training (out-of-fold), embargo and validation (the final model): client_id, as_of_date, split, fold (null
+        after training), supervised_score, unsupervised_score, pillar_score.
     """
     data = training_rows(features, labels, plan, config)
     train = data.is_train
@@ -270,7 +271,7 @@ def fit_tier1(
             + ("fewer than two training rows." if fitting.sum() < 2 else "none of its features is usable.")
         )
         model = Tier1Model(pillar, (), dropped, None, None, None, None, 0.0, {}, tuple(reasons))
-        return model, _out_of_sample(data, None, None, 0.0)
+        return model, _with_passed(_out_of_sample(data, None, None, 0.0), model, features, plan)
     matrix = whole if len(kept) == len(names) else whole[:, [names.index(n) for n in kept]]
     del whole
 
@@ -314,7 +315,16 @@ def fit_tier1(
         validation_ap=measured,
         reasons=tuple(reasons),
     )
-    return model, _out_of_sample(data, supervised, unsupervised, alpha)
+    return model, _with_passed(_out_of_sample(data, supervised, unsupervised, alpha), model, features, plan)
+
+
+def _with_passed(scores: pl.DataFrame, model: Tier1Model, features: pl.DataFrame, plan: SplitPlan) -> pl.DataFrame:
+    """``scores`` with those of the embargo weeks the memory of validation weeks needs."""
+    rows = features.filter(pl.col("as_of_date").is_in(list(plan.passed_weeks)))
+    if not rows.height:
+        return scores
+    passed = score_tier1(model, rows, "").with_columns(split=pl.lit("embargo"), fold=pl.lit(None, pl.Int32))
+    return pl.concat([scores, passed.select(scores.columns)]).sort("client_id", "as_of_date")
 
 
 def _blend(

@@ -1,7 +1,12 @@
 """Tier 2: S_P6, alignment with strategic schemes, on out-of-fold pillar scores.
 
-Rule of this file: it sees pillar scores, their interactions, their similarity to the scheme templates and the
-scheme indicators, as frames built elsewhere; it knows no indicator by name.
+Rule of this file: it sees pillar scores of this week and of earlier ones, their interactions, their similarity to the
+scheme templates, the scheme indicators and the pillars' leading features, as frames built elsewhere; it knows no
+indicator and no feature by name.
+
+Supervised tier 2 is a stacked model (Wolpert 1992, "Stacked generalization"): it learns from out-of-fold scores of the
+first level and, as Wolpert allows, from part of the first level's own inputs, so that what two pillars say only
+together is not lost between them. It is a committee of the folds' boosters (see :mod:`ml_assets.models.boosting`).
 
 A scheme's score is ``100 * (v * cosine * norm + (1 - v) * fired)``: cosine of the client's pillar vector with the
 scheme's signature; norm, the root mean square of the pillar scores over 100 (a cosine is blind to size); fired, the
@@ -13,6 +18,7 @@ highest scheme score; both are on the common scale, alpha is tuned on validation
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,11 +29,11 @@ from ml_assets.config import ModelConfig
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.models.boosting import Boost, fit_grouped
 from ml_assets.models.matrix import GRAIN, numeric_columns, to_matrix, unusable_columns
-from ml_assets.models.names import PILLARS, SCHEME_PREFIXES, SCHEMES, SCORE_OF
+from ml_assets.models.names import PILLAR_OF_PREFIX, PILLARS, SCHEME_PREFIXES, SCHEMES, SCORE_OF
 from ml_assets.models.scaling import Scaler, fit_scaler
 from ml_assets.models.splits import SplitPlan
 from ml_assets.models.store import Files, pack_boost, pack_json, unpack_boost, unpack_json
-from ml_assets.models.tier1 import training_rows, tune_alpha
+from ml_assets.models.tier1 import Tier1Model, training_rows, tune_alpha
 
 
 def _scheme_columns(scheme: str) -> tuple[Column, ...]:
@@ -115,6 +121,15 @@ class Tier2Model:
         """True where tier 2 gives a score."""
         return self.boost is not None or self.template_scale is not None
 
+    @property
+    def raw_features(self) -> dict[str, list[str]]:
+        """Features of P1-P5 the model uses, by pillar."""
+        by_pillar: dict[str, list[str]] = {p: [] for p in PILLARS}
+        for name in self.features:
+            if is_raw(name):
+                by_pillar[PILLAR_OF_PREFIX[name[:2]]].append(name)
+        return {p: names for p, names in by_pillar.items() if names}
+
     def files(self) -> Files:
         """The model as named bytes."""
         numbers = {
@@ -179,22 +194,65 @@ def scheme_scores(similarity: pl.DataFrame, indicators: pl.DataFrame, config: Mo
     return rows.select(*GRAIN, *columns).sort(list(GRAIN)).select(_SCHEME_FRAME)
 
 
-def build_design(
-    pillar_scores: pl.DataFrame, interactions: pl.DataFrame, schemes: pl.DataFrame, indicators: pl.DataFrame
-) -> pl.DataFrame:
+def is_raw(name: str) -> bool:
+    """True for a feature of P1-P5, false for a score, an interaction, an indicator.
+
+    >>> [is_raw(n) for n in ("p3_entropy_hour_30d_bits", "p1_x_p3_ratio", "s_p3_score", "p6_ub_fired_count")]
+    [True, False, False, False]
+    """
+    return name[:2] in PILLAR_OF_PREFIX and name[2:5] != "_x_"
+
+
+def pillar_of_input(name: str) -> str | None:
+    """The pillar of P1-P5 an input of tier 2 belongs to; None where it is tier 2's own (schemes, interactions).
+
+    >>> pillar_of_input("p3_entropy_hour_30d_bits"), pillar_of_input("s_p4_2w_ago_score"), pillar_of_input("s_p2_score")
+    ('p3_temporal', 'p4_typology', 'p2_network')
+    >>> pillar_of_input("p1_x_p3_ratio") is None
+    True
+    """
+    if name.startswith("s_"):
+        return PILLAR_OF_PREFIX.get(name[2:4])
+    return PILLAR_OF_PREFIX[name[:2]] if is_raw(name) else None
+
+
+def leading_features(models: Mapping[str, Tier1Model], limit: int) -> dict[str, list[str]]:
+    """The features of P1-P5 that took away most loss in their pillar's own training.
+
+    Parameters
+    ----------
+    models : pillar key -> fitted pillar. limit : how many in all; equal gains go by name.
+
+    Returns
+    -------
+    dict : pillar key -> feature names, sorted; pillars without any are absent.
+    """
+    gains = [
+        (-gain, name, pillar)
+        for pillar, m in models.items()
+        if m.boost is not None
+        for name, gain in zip(m.features, m.boost.total_gain().tolist(), strict=True)
+        if gain > 0
+    ]
+    chosen = sorted(gains)[:limit]
+    by_pillar = {p: sorted(name for _, name, pillar in chosen if pillar == p) for p in PILLARS}
+    return {p: names for p, names in by_pillar.items() if names}
+
+
+def build_design(pillar_scores: pl.DataFrame, *parts: pl.DataFrame) -> pl.DataFrame:
     """Put everything tier 2 learns from side by side.
 
     Parameters
     ----------
-    pillar_scores, interactions, schemes, indicators : frames by client and as-of date; the first sets the rows.
-        Columns already taken from an earlier frame are not taken again.
+    pillar_scores : client_id, as_of_date and S_P1..S_P5; sets the rows.
+    parts : frames by client and as-of date. Columns already taken from an earlier frame are not taken again.
 
     Returns
     -------
     frame : client_id, as_of_date and all numeric columns, sorted by grain.
     """
     design = pillar_scores.select(*GRAIN, *(SCORE_OF[p] for p in PILLARS if SCORE_OF[p] in pillar_scores.columns))
-    for part in (interactions, schemes, indicators):
+    for part in parts:
         new = [c for c in numeric_columns(part) if c not in design.columns]
         design = design.join(part.select(*GRAIN, *new), on=list(GRAIN), how="left")
     return design.sort(list(GRAIN))
@@ -252,6 +310,7 @@ def fit_tier2(
             tuple(kept),
             config,
             depth=config.scheme_depth,
+            is_committee=True,
         )
         probability = np.empty(len(matrix))
         probability[train] = 1.0 / (1.0 + np.exp(-margin))

@@ -49,7 +49,7 @@ from orchestration.defs.reading import TRANSACTIONS_KEY, read_weeks
 from orchestration.defs.resources import CONFIG, Warehouse
 from orchestration.defs.scores import SCORES_KEY, TIER1_KEYS, TIER2_KEY
 from orchestration.defs.scoring_gate import scoring_model
-from orchestration.defs.training import CONTRACTS, PROMOTIONS_KEY, feature_keys, weekly
+from orchestration.defs.training import CONTRACTS, PROMOTIONS_KEY, feature_keys, scoring_features, weekly
 
 WEEKS_AT_ONCE = 8
 """Weeks read together: all features of all clients of more would not fit a small machine at bank size."""
@@ -167,7 +167,7 @@ def freeze_reference(warehouse: Warehouse, bundle: ModelBundle) -> tuple[pl.Data
         frame = _rows(warehouse, contract.address, weeks).filter(pl.col("client_id").is_in(chosen.implode()))
         parts.append(freeze(frame, [c.name for c in contract.features], model_id, config))
     held_out = _reference_weeks(plan)
-    scored = score_weeks(bundle, {p: read_weeks(warehouse, c.address, held_out) for p, c in CONTRACTS.items()})
+    scored = score_weeks(bundle, scoring_features(warehouse, held_out, bundle.config.models.memory_weeks))
     scores = scored.wide.join(
         scored.scores.select("client_id", "as_of_date", bcrs="bcrs_score"), on=["client_id", "as_of_date"]
     ).rename({column: pillar for pillar, column in SCORE_OF.items()})

@@ -9,10 +9,11 @@ import dagster as dg
 import polars as pl
 
 from ml_assets.contracts import TableContract
-from ml_assets.explain.decomposition import CONTRIBUTIONS_CONTRACT, pillar_contributions
+from ml_assets.explain.decomposition import CONTRIBUTIONS_CONTRACT, pillar_contributions, tier2_parts
 from ml_assets.explain.reasons import NORMAL_DAYS, REASONS_CONTRACT, explain_alerts
 from ml_assets.features.peers import GROUPS_CONTRACT, NORMALS_CONTRACT
 from ml_assets.models.aggregation import SCORES_CONTRACT
+from ml_assets.models.memory import earlier_weeks
 from ml_assets.models.names import PILLARS, SCHEME_PILLAR
 from ml_assets.models.pipeline import add_scheme_score, score_clients, tier2_inputs, widen
 from ml_assets.models.registry import ModelBundle
@@ -24,7 +25,7 @@ from orchestration.defs.partitions import AS_OF_WEEKS, weeks_of
 from orchestration.defs.reading import read_weeks, week_batches
 from orchestration.defs.resources import CONFIG, Warehouse
 from orchestration.defs.scoring_gate import SUPPORT_KEY, input_support, scoring_model
-from orchestration.defs.training import CONTRACTS, PROMOTIONS_KEY, feature_keys, read_selection
+from orchestration.defs.training import CONTRACTS, PROMOTIONS_KEY, feature_keys, read_columns, read_selection
 from orchestration.defs.warehouse import RETRY
 
 METRICS_KEY = dg.AssetKey(["models", "metrics"])
@@ -104,9 +105,33 @@ def _all_scores(warehouse: Warehouse, weeks: list[date]) -> pl.DataFrame:
     return add_scheme_score(_pillar_scores(warehouse, weeks), read_weeks(warehouse, TIER2_CONTRACT.address, weeks))
 
 
+def _remembered_scores(warehouse: Warehouse, bundle: ModelBundle, weeks: list[date]) -> pl.DataFrame:
+    """S_P1..S_P5 of the weeks the memory looks back on, by the model that scores now.
+
+    They are scored again from their features and not read from tier 1: published scores are kept when a new model
+    takes over, so the tables may hold another model's scores, and a week must not depend on which.
+    """
+    past = earlier_weeks(weeks, bundle.config.models.memory_weeks)
+    return widen(
+        {
+            p: score_tier1(m, read_columns(warehouse, p, m.features, past), bundle.model_id)
+            for p, m in bundle.tier1.items()
+        }
+    )
+
+
+def _tier2_inputs(warehouse: Warehouse, bundle: ModelBundle, weeks: list[date]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Design and scheme scores of whole weeks."""
+    indicators = read_weeks(warehouse, CONTRACTS[SCHEME_PILLAR].address, weeks)
+    raw = bundle.tier2.raw_features
+    features = {p: read_columns(warehouse, p, names, weeks) for p, names in raw.items()}
+    wide = pl.concat([_remembered_scores(warehouse, bundle, weeks), _pillar_scores(warehouse, weeks)])
+    return tier2_inputs(wide, indicators, bundle.config.models, features, raw)
+
+
 @dg.asset(
     key=TIER2_KEY,
-    deps=[*TIER1_KEYS, *feature_keys(SCHEME_PILLAR), PROMOTIONS_KEY],
+    deps=[*TIER1_KEYS, *feature_keys(*CONTRACTS), PROMOTIONS_KEY],
     group_name="tier2",
     kinds={"python", "xgboost", "duckdb"},
     description=TIER2_CONTRACT.description,
@@ -117,8 +142,7 @@ def _all_scores(warehouse: Warehouse, weeks: list[date]) -> pl.DataFrame:
 def tier2_scheme(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
     """Score the schemes."""
     weeks, bundle = weeks_of(context), scoring_model()
-    indicators = read_weeks(warehouse, CONTRACTS[SCHEME_PILLAR].address, weeks)
-    design, schemes = tier2_inputs(_pillar_scores(warehouse, weeks), indicators, bundle.config.models)
+    design, schemes = _tier2_inputs(warehouse, bundle, weeks)
     frame = score_tier2(bundle.tier2, design, schemes, bundle.model_id)
     yield from _finish(warehouse, TIER2_CONTRACT, frame, weeks, bundle.model_id, _spine_rows(warehouse, weeks))
 
@@ -158,7 +182,7 @@ def client_scores(context: dg.AssetExecutionContext, warehouse: Warehouse) -> It
 
 @dg.asset(
     key=[CONTRIBUTIONS_CONTRACT.schema, CONTRIBUTIONS_CONTRACT.name],
-    deps=[SCORES_KEY, *TIER1_KEYS, TIER2_KEY],
+    deps=[SCORES_KEY, *TIER1_KEYS, TIER2_KEY, *feature_keys(*CONTRACTS)],
     group_name="scores",
     kinds={"python", "duckdb"},
     description=CONTRIBUTIONS_CONTRACT.description,
@@ -171,8 +195,13 @@ def contributions(context: dg.AssetExecutionContext, warehouse: Warehouse) -> It
     above = read_weeks(warehouse, SCORES_CONTRACT.address, weeks, "client_id, as_of_date, band").filter(
         pl.col("band") != "MINIMAL"
     )
-    wide = _all_scores(warehouse, weeks).join(above, on=["client_id", "as_of_date"], how="semi")
-    frame = pillar_contributions(bundle.aggregation, wide)
+    parts = []
+    for batch in week_batches(warehouse, weeks):
+        wide = _all_scores(warehouse, batch).join(above, on=["client_id", "as_of_date"], how="semi")
+        design = _tier2_inputs(warehouse, bundle, batch)[0]
+        design = design.join(above, on=["client_id", "as_of_date"], how="semi", maintain_order="left")
+        parts.append(pillar_contributions(bundle.aggregation, wide, inside=tier2_parts(bundle.tier2, design)))
+    frame = pl.concat(parts)
     yield from _finish(warehouse, CONTRIBUTIONS_CONTRACT, frame, weeks, bundle.model_id, None)
 
 

@@ -4,7 +4,7 @@ Each step leaves its part of the model as files in the work folder and its out-o
 table, so that the next step reads them and a failed step can be run again alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -31,6 +31,8 @@ from ml_assets.models.baselines import (
     volume_only_score,
 )
 from ml_assets.models.calendar import CalendarPlan, plan_calendar
+from ml_assets.models.matrix import FeatureMismatchError
+from ml_assets.models.memory import earlier_weeks
 from ml_assets.models.names import PILLARS, SCHEME_PILLAR
 from ml_assets.models.pipeline import add_scheme_score, score_weeks, tier2_inputs, widen
 from ml_assets.models.promotion import PROMOTIONS, Verdict, judge, unseen_weeks
@@ -50,7 +52,7 @@ from ml_assets.models.registry import (
 from ml_assets.models.splits import SplitPlan, eligible_labels, plan_splits
 from ml_assets.models.support import Range, Support, fit_support, support_weeks
 from ml_assets.models.tier1 import Tier1Model, fit_tier1
-from ml_assets.models.tier2 import Tier2Model, fit_tier2
+from ml_assets.models.tier2 import Tier2Model, fit_tier2, leading_features
 from ml_assets.models.tracking import champion_id, record_training
 from orchestration.defs.metadata import definition_metadata, markdown_table, run_metadata
 from orchestration.defs.reading import LABELS_KEY, SPINE_KEY, TRANSACTIONS_KEY, WINDOWS_KEY, read_history, read_weeks
@@ -110,8 +112,16 @@ def read_selection() -> FrozenSelection | None:
 
 
 def modelling_weeks(plan: SplitPlan) -> list[date]:
-    """Weeks that models may look at before the final test, with the configured stride in training."""
-    return [*plan.fit_weeks(CONFIG.models.train_week_stride), *plan.validation_weeks]
+    """Weeks that get scores before the final test: training (all of it, whatever the stride), embargo, validation."""
+    return sorted({*plan.train_weeks, *plan.passed_weeks, *plan.validation_weeks})
+
+
+def scoring_features(warehouse: Warehouse, weeks: list[date], memory_weeks: int) -> dict[str, pl.DataFrame]:
+    """Feature tables by pillar as ``score_weeks`` takes them: P6 of the weeks, P1-P5 also of the weeks remembered."""
+    remembered = [*earlier_weeks(weeks, memory_weeks), *weeks]
+    return {
+        p: read_weeks(warehouse, c.address, weeks if p == SCHEME_PILLAR else remembered) for p, c in CONTRACTS.items()
+    }
 
 
 class SelectionConfig(dg.Config):
@@ -233,23 +243,35 @@ TIER2_OOF = out_of_sample_table("p6_scheme", "scheme_score", is_tier1=False)
 TIER1_MODELS = [tier1_model_asset(pillar) for pillar in PILLARS]
 
 
+def read_columns(warehouse: Warehouse, pillar: str, names: Sequence[str], weeks: list[date]) -> pl.DataFrame:
+    """Some columns of a feature table."""
+    return read_weeks(warehouse, CONTRACTS[pillar].address, weeks, ", ".join(["client_id", "as_of_date", *names]))
+
+
 def _out_of_sample_wide(warehouse: Warehouse) -> pl.DataFrame:
     return widen({p: warehouse.read(f"from {c.address}") for p, c in TIER1_OOF.items()})
 
 
 @dg.asset(
     key=["models", TIER2_OOF.name],
-    deps=[*(["models", c.name] for c in TIER1_OOF.values()), *weekly(*feature_keys(SCHEME_PILLAR), LABELS_KEY)],
+    deps=[*(["models", c.name] for c in TIER1_OOF.values()), *weekly(*feature_keys(*CONTRACTS), LABELS_KEY)],
     group_name="models",
     kinds={"python", "xgboost"},
-    description=f"Tier-2 model P6 on out-of-fold pillar scores and scheme indicators. {TIER2_OOF.description}",
+    description=(
+        "Tier-2 model P6 on out-of-fold pillar scores, their memory, scheme indicators and the pillars' leading "
+        f"features. {TIER2_OOF.description}"
+    ),
     metadata=definition_metadata(TIER2_OOF),
 )
 def tier2_model(warehouse: Warehouse) -> dg.MaterializeResult:
     """Fit tier 2."""
     plan = read_plan()
-    indicators = read_weeks(warehouse, CONTRACTS[SCHEME_PILLAR].address, modelling_weeks(plan))
-    design, schemes = tier2_inputs(_out_of_sample_wide(warehouse), indicators, CONFIG.models)
+    weeks = [*plan.train_weeks, *plan.validation_weeks]
+    indicators = read_weeks(warehouse, CONTRACTS[SCHEME_PILLAR].address, weeks)
+    tier1 = {p: Tier1Model.from_files(p, read_folder(WORK / f"tier1_{p}")) for p in PILLARS}
+    raw = leading_features(tier1, CONFIG.models.scheme_raw_features)
+    features = {p: read_columns(warehouse, p, names, weeks) for p, names in raw.items()}
+    design, schemes = tier2_inputs(_out_of_sample_wide(warehouse), indicators, CONFIG.models, features, raw)
     model, scores = fit_tier2(design, schemes, read_labels(warehouse), plan, CONFIG.models)
     write_folder(WORK / "tier2", model.files())
     rows = warehouse.replace_table(TIER2_OOF, scores)
@@ -259,6 +281,14 @@ def tier2_model(warehouse: Warehouse) -> dg.MaterializeResult:
             {
                 "alpha": model.alpha,
                 "features": len(model.features),
+                "features of P1-P5": markdown_table(
+                    pl.DataFrame(
+                        [(p, n) for p, names in model.raw_features.items() for n in names],
+                        schema={"pillar": pl.String, "feature": pl.String},
+                        orient="row",
+                    ),
+                    rows=100,
+                ),
                 "validation average precision": markdown_table(_pairs(model.validation_ap, "half", "value")),
                 "reasons": "; ".join(model.reasons) or "none",
             },
@@ -363,10 +393,6 @@ def baseline_scores(
     }
 
 
-def _features_of(warehouse: Warehouse, weeks: list[date]) -> dict[str, pl.DataFrame]:
-    return {p: read_weeks(warehouse, c.address, weeks) for p, c in CONTRACTS.items()}
-
-
 def source_name() -> str:
     """What models of this data folder learn from: models of other data are no opponents."""
     size = f":{SETTINGS.profile.value}" if SETTINGS.source == "simulated" else ""
@@ -402,15 +428,24 @@ def _opponent(challenger: ModelBundle) -> tuple[str | None, ModelBundle | None, 
     return champion, bundle, ""
 
 
-def _judge(warehouse: Warehouse, bundle: ModelBundle, features: dict[str, pl.DataFrame], weeks: list[date]) -> Verdict:
+def _judge(
+    warehouse: Warehouse,
+    bundle: ModelBundle,
+    opponent: tuple[str | None, ModelBundle | None, str],
+    features: dict[str, pl.DataFrame],
+    weeks: list[date],
+) -> Verdict:
     """Champion and challenger on the same held-out weeks."""
-    champion, opponent, note = _opponent(bundle)
+    champion, rival, note = opponent
     scores = score_weeks(bundle, features).scores
     theirs = None
-    if opponent is not None and champion != bundle.model_id:
-        fair = unseen_weeks(weeks, opponent.plan.train_weeks[-1] if opponent.plan.train_weeks else None)
+    if rival is not None and champion != bundle.model_id:
+        fair = unseen_weeks(weeks, rival.plan.train_weeks[-1] if rival.plan.train_weeks else None)
         if fair:
-            theirs = score_weeks(opponent, features).scores.filter(pl.col("as_of_date").is_in(fair))
+            try:
+                theirs = score_weeks(rival, features).scores.filter(pl.col("as_of_date").is_in(fair))
+            except (FeatureMismatchError, KeyError) as error:
+                note = f"The champion cannot score with this version ({error}): judged by the absolute gates alone."
         else:
             note = "The champion was trained on every held-out week: judged by the absolute gates alone."
     return judge(
@@ -498,12 +533,14 @@ def champion(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Any:
     bundle = load_bundle(SETTINGS.models, model_id, FEATURE_HASH, bundle.selection)
     frames = []
     held_out = list(plan.validation_weeks or plan.train_weeks[-1:])
-    features = _features_of(warehouse, held_out)
-    verdict = _judge(warehouse, bundle, features, held_out)
+    opponent = _opponent(bundle)
+    remembered = max(b.config.models.memory_weeks for b in (bundle, opponent[1]) if b is not None)
+    features = scoring_features(warehouse, held_out, remembered)
+    verdict = _judge(warehouse, bundle, opponent, features, held_out)
     if plan.validation_weeks:
         frames.append(_measure(warehouse, bundle, features, plan.validation_weeks, evaluate_validation_weeks))
     if plan.test_weeks:
-        features = _features_of(warehouse, list(plan.test_weeks))
+        features = scoring_features(warehouse, list(plan.test_weeks), CONFIG.models.memory_weeks)
         frames.append(_measure(warehouse, bundle, features, plan.test_weeks, evaluate_test_weeks))
     metrics = pl.concat(frames) if frames else METRICS_CONTRACT.empty()
     warehouse.replace_model(METRICS_CONTRACT, metrics, model_id)
@@ -566,7 +603,8 @@ def _measure(
     evaluate: Callable[..., pl.DataFrame],
 ) -> pl.DataFrame:
     scored = score_weeks(bundle, features)
-    baselines = baseline_scores(warehouse, bundle.flat, features, list(weeks))
+    asked = {p: f.filter(pl.col("as_of_date").is_in(list(weeks))) for p, f in features.items()}
+    baselines = baseline_scores(warehouse, bundle.flat, asked, list(weeks))
     return evaluate(scored.scores, baselines, read_labels(warehouse), bundle.plan, bundle.model_id, CONFIG.models)
 
 

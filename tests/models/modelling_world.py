@@ -17,11 +17,18 @@ from ml_assets.models.names import PILLARS, SCHEME_PREFIXES
 from ml_assets.models.registry import ModelBundle
 from ml_assets.models.splits import SplitPlan, plan_splits
 from ml_assets.models.tier1 import fit_tier1
-from ml_assets.models.tier2 import fit_tier2
+from ml_assets.models.tier2 import fit_tier2, leading_features
 
 FIRST = date(2024, 1, 1)
 SMALL = ModelConfig(
-    trees=24, folds=3, isolation_trees=15, isolation_sample=64, bootstrap_samples=60, parallel_fits=1, negative_ratio=20
+    trees=24,
+    folds=3,
+    isolation_trees=15,
+    isolation_sample=64,
+    bootstrap_samples=60,
+    parallel_fits=1,
+    negative_ratio=20,
+    scheme_raw_features=8,
 )
 """Least effort that still learns something."""
 
@@ -86,7 +93,8 @@ def train(world: World, labels: pl.DataFrame | None = None, model_id: str = "tes
     plan = plan_splits(labels, world.calendar, world.config)
     fitted = {p: fit_tier1(p, world.features[p], labels, plan, SMALL) for p in PILLARS}
     wide = pipeline.widen({p: scores for p, (_, scores) in fitted.items()})
-    design, schemes = pipeline.tier2_inputs(wide, world.indicators, SMALL)
+    raw = leading_features({p: model for p, (model, _) in fitted.items()}, SMALL.scheme_raw_features)
+    design, schemes = pipeline.tier2_inputs(wide, world.indicators, SMALL, world.features, raw)
     tier2, tier2_scores = fit_tier2(design, schemes, labels, plan, SMALL)
     aggregation, _ = fit_aggregation(pipeline.add_scheme_score(wide, tier2_scores), labels, plan, SMALL)
     bundle = ModelBundle(

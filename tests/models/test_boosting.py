@@ -93,3 +93,22 @@ def test_two_folds_work_without_early_stopping():
     boost, margin = fit(x, y, fold % 2)
     assert boost.rounds == CONFIG.trees // 2
     assert np.isfinite(margin).all()
+
+
+def test_a_committee_is_the_mean_of_its_members_and_saves_whole():
+    x, y, fold = data()
+    single, margin = fit(x, y, fold)
+    committee, margin_too = fit(x, y, fold, is_committee=True)
+    assert (margin == margin_too).all()
+    assert len(committee.members) == 4
+    # on rows of one fold, three members saw them and the one that did not gave the out-of-fold margin
+    by_hand = np.mean([m.inplace_predict(x, predict_type="margin") for m in committee.members], axis=0)
+    np.testing.assert_allclose(committee.margin(x), by_hand, atol=1e-6)
+    assert (committee.margin(x) != single.margin(x)).any()
+    np.testing.assert_allclose(committee.contributions(x).sum(axis=1), committee.margin(x), rtol=0, atol=1e-12)
+    again = unpack_boost("m", pack_boost("m", committee))
+    assert again is not None
+    assert (again.margin(x) == committee.margin(x)).all()
+    gain = committee.total_gain()
+    assert gain.argmax() == 0
+    assert gain.shape == (3,)

@@ -1,15 +1,19 @@
+import numpy as np
 import polars as pl
 import pytest
 from modelling_world import SMALL, World, all_features, train
 
 from ml_assets.config import FeatureConfig
 from ml_assets.evaluation.final_test import evaluate_test_weeks
+from ml_assets.explain.decomposition import pillar_contributions, tier2_parts
 from ml_assets.explain.reasons import REASONS_CONTRACT, explain_alerts
 from ml_assets.features.peers import normals as peer_normals
 from ml_assets.features.peers import peer_groups
 from ml_assets.models import pipeline
-from ml_assets.models.aggregation import SCORES_CONTRACT
+from ml_assets.models.aggregation import SCORES_CONTRACT, raw_scores, score_matrix
 from ml_assets.models.baselines import score_flat
+from ml_assets.models.memory import earlier_weeks
+from ml_assets.models.names import SCHEME_PILLAR
 from ml_assets.models.splits import plan_splits
 
 
@@ -76,10 +80,17 @@ def test_one_week_alone_equals_the_week_in_the_batch(world, bundle):
     batch = pipeline.score_weeks(bundle, features).scores
     before, week = bundle.plan.test_weeks[0], bundle.plan.test_weeks[1]
     previous = batch.filter(pl.col("as_of_date") == before).select("client_id", "band")
+    remembered = [*earlier_weeks([week], SMALL.memory_weeks), week]
     alone = pipeline.score_weeks(
-        bundle, {p: f.filter(pl.col("as_of_date") == week) for p, f in features.items()}, previous
-    ).scores
-    assert alone.equals(batch.filter(pl.col("as_of_date") == week))
+        bundle,
+        {
+            p: f.filter(pl.col("as_of_date").is_in([week] if p == SCHEME_PILLAR else remembered))
+            for p, f in features.items()
+        },
+        previous,
+    )
+    assert alone.scores.equals(batch.filter(pl.col("as_of_date") == week))
+    assert all(set(f["as_of_date"]) == {week} for f in (alone.wide, alone.tier2, *alone.tier1.values()))
 
 
 def test_a_week_after_the_plan_is_live(world, bundle):
@@ -98,6 +109,28 @@ def test_widening_keeps_missing_pillars_null(world):
     assert wide.row(0)[2:] == (None, None, 40.0, None, None)
     with pytest.raises(ValueError, match="No pillar scores"):
         pipeline.widen({})
+
+
+@pytest.mark.parametrize("strategy", ["linear", "bayesian", "boosting"])
+def test_contributions_sum_to_the_score_when_tier_2_hands_on(world, bundle, strategy):
+    features = all_features(world)
+    scored = pipeline.score_weeks(bundle, features)
+    narrow = scored.wide.drop("s_p6_score")
+    design, _ = pipeline.tier2_inputs(
+        narrow, world.indicators, bundle.config.models, features, bundle.tier2.raw_features
+    )
+    inside = tier2_parts(bundle.tier2, design)
+    whole = pillar_contributions(bundle.aggregation, scored.wide, strategy)
+    handed = pillar_contributions(bundle.aggregation, scored.wide, strategy, inside)
+    sums = [
+        f.group_by("client_id", "as_of_date", maintain_order=True).agg(pl.col("contribution").sum())
+        for f in (whole, handed)
+    ]
+    np.testing.assert_allclose(sums[0]["contribution"], sums[1]["contribution"], atol=1e-9)
+    raw = raw_scores(bundle.aggregation, score_matrix(scored.wide, bundle.aggregation.columns))[strategy]
+    np.testing.assert_allclose(sums[1].sort("client_id", "as_of_date")["contribution"], raw, atol=1e-9)
+    moved = not whole.equals(handed)
+    assert moved == (strategy != "boosting")
 
 
 def test_alerts_are_explained_from_what_scoring_has(world, bundle):

@@ -136,7 +136,7 @@ def test_one_client_gives_no_model_but_no_error(world):
     model, scores = fit_tier1(PILLAR, features, one, plan, SMALL)
     assert model.boost is None
     assert model.reasons
-    assert scores.height == len(plan.train_weeks) + len(plan.validation_weeks)
+    assert scores.height == len(plan.train_weeks) + len(plan.passed_weeks) + len(plan.validation_weeks)
 
 
 def test_a_lost_feature_is_an_error(world, fitted):
