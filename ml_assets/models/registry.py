@@ -36,6 +36,8 @@ from ml_assets.models.tracking import champion_id
 
 CARD = "card.json"
 SELECTION = "tsfresh_selection.json"
+MODEL_SECTIONS = ("calendar", "features", "models", "source")
+"""Parts of the configuration that features, training and scoring read; a saved model knows these and no others."""
 _LIBRARIES = ("xgboost-cpu", "xgboost", "scikit-learn", "numpy", "scipy", "polars", "numba")
 
 
@@ -49,6 +51,7 @@ class ModelBundle:
 
     ``tier1`` by pillar key; ``feature_hash`` of :func:`feature_contract_hash`; ``code_hash`` is passed in by the
     caller. ``model_id`` is empty until saved. ``support`` is the training support, None in models saved without;
+    ``config`` is whole when training and, when loaded, holds defaults outside :data:`MODEL_SECTIONS`;
     ``selection`` the frozen tsfresh characteristics behind P3's numbered columns, as JSON, empty where there are none;
     ``source`` names the data the model learned from.
     """
@@ -87,8 +90,8 @@ def _sha(content: bytes) -> str:
 
 
 def config_hash(config: Config) -> str:
-    """Hash of every knob."""
-    return _sha(pack_json(config.model_dump(mode="json")))
+    """Hash of the knobs a model's scores depend on: a report's knob makes no other model."""
+    return _sha(pack_json(config.model_dump(mode="json", include=set(MODEL_SECTIONS))))
 
 
 def feature_contract_hash(contracts: Iterable[TableContract]) -> str:
@@ -285,7 +288,7 @@ def load_bundle(
         )
     files = read_folder(models / model_id)
     try:
-        config = Config.model_validate(card["parameters"])
+        config = Config.model_validate({k: card["parameters"][k] for k in MODEL_SECTIONS if k in card["parameters"]})
     except ValueError as error:
         raise RegistryError(
             f"Model {model_id!r} is refused: its configuration has knobs this version does not know. Retrain."

@@ -115,6 +115,30 @@ def test_other_tsfresh_characteristics_are_refused(bundle, tmp_path):
         registry.load_bundle(tmp_path, model_id, selection='["median"]')
 
 
+def test_a_knob_of_a_report_makes_no_other_model(bundle, tmp_path):
+    other = bundle.config.model_copy(
+        update={"evaluation": bundle.config.evaluation.model_copy(update={"refit_trees": 11})}
+    )
+    model_id = registry.save_bundle(tmp_path, bundle)
+    assert registry.save_bundle(tmp_path, replace(bundle, config=other)) == model_id
+    trees = bundle.config.models.model_copy(update={"trees": 11})
+    another = replace(bundle, config=bundle.config.model_copy(update={"models": trees}))
+    assert registry.save_bundle(tmp_path, another) != model_id
+
+
+def test_a_knob_of_a_report_that_is_gone_refuses_no_model(bundle, tmp_path):
+    model_id = registry.save_bundle(tmp_path, bundle)
+    path = tmp_path / model_id / "card.json"
+    card = json.loads(path.read_text())
+    card["parameters"]["evaluation"]["a_knob_of_long_ago"] = 1
+    path.write_text(json.dumps(card))
+    assert registry.load_bundle(tmp_path, model_id).config.models == bundle.config.models
+    card["parameters"]["models"]["a_knob_of_long_ago"] = 1
+    path.write_text(json.dumps(card))
+    with pytest.raises(RegistryError, match="knobs this version does not know"):
+        registry.load_bundle(tmp_path, model_id)
+
+
 def test_files_of_another_form_are_refused_in_words(bundle, tmp_path, monkeypatch):
     model_id = registry.save_bundle(tmp_path, bundle)
 
