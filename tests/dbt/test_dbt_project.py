@@ -126,5 +126,7 @@ def test_docs_generate(warehouse: Path, parsed: Path, manifest: dict) -> None:
     assert done.returncode == 0, done.stdout[-4000:]
     assert all((parsed / name).stat().st_size > 0 for name in ARTIFACTS)
     catalog = json.loads((parsed / "catalog.json").read_text())
-    undocumented = {m["unique_id"] for m in models(manifest)} - set(catalog["nodes"])
+    # marts of other jobs than the main one are not in this warehouse
+    made = [m for m in models(manifest) if not {"segments", "evaluation"} & set(m["tags"])]
+    undocumented = {m["unique_id"] for m in made} - set(catalog["nodes"])
     assert not undocumented, "the warehouse lacks these models"
