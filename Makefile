@@ -4,6 +4,7 @@ PYTHON  ?= python3
 PROFILE ?= demo
 DATA    ?=
 DATASET ?=
+CREDIT  ?=
 VENV    := .venv
 BIN     := $(VENV)/bin
 SOURCE  := $(if $(DATASET),$(DATASET),$(if $(DATA),folder:$(DATA),simulated))
@@ -12,7 +13,7 @@ export BCRS_DATA_DIR ?= data
 export PYTHONUNBUFFERED = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run report test check ui sql replay docs lock clean thresholds
+.PHONY: help run report segments test check ui sql replay docs lock clean thresholds dossier bench patterns
 
 help:            ## show these targets
 	@grep -hE '^[a-z]+: .*##|^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 20
@@ -39,6 +40,9 @@ run: $(VENV)/.run   ## set up, then the main job: PROFILE=, DATA= or DATASET=
 report: $(VENV)/.run ## the main job if need be, then the evidence: PROFILE=, DATA= or DATASET=
 	@$(BIN)/bcrs report --profile $(PROFILE) --source "$(SOURCE)"
 
+segments: $(VENV)/.run ## segments, personas, policy and their page: CREDIT=<folder of german_credit>
+	@$(BIN)/bcrs segments --profile $(PROFILE) --source "$(SOURCE)" $(if $(CREDIT),--credit "$(CREDIT)")
+
 test: $(VENV)/.test ## set up, then lint, types, dbt parse, all tests
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -58,8 +62,21 @@ sql: $(VENV)/.run   ## open the marts in the DuckDB shell (readable while a run 
 replay: $(VENV)/.run ## rebuild a published score as of then: CLIENT= AS_OF=
 	@$(BIN)/bcrs replay --client "$(CLIENT)" --as-of "$(AS_OF)"
 
+dossier: $(VENV)/.run ## model dossier and monitoring page from the published marts
+	@$(BIN)/bcrs dossier
+
 thresholds: $(VENV)/.run ## above/below-the-line pack: CAPACITY= or COST_RATIO=, OUTCOMES=<csv>
 	@$(BIN)/bcrs thresholds $(if $(CAPACITY),--capacity $(CAPACITY)) $(if $(COST_RATIO),--cost-ratio $(COST_RATIO)) $(if $(OUTCOMES),--outcomes "$(OUTCOMES)")
+
+$(VENV)/.bench: $(VENV)/.run
+	@UV_COMPILE_BYTECODE=1 $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[bench]'
+	@touch $@
+
+bench: $(VENV)/.bench ## speed against peers on the same data: SIZES=1000000,10000000 PARTS=
+	@$(BIN)/bcrs bench $(if $(SIZES),--sizes "$(SIZES)") $(if $(PARTS),--parts "$(PARTS)")
+
+patterns: $(VENV)/.run ## recall of pattern detectors on published attempts: FOLDER=
+	@$(BIN)/bcrs patterns --folder "$(FOLDER)"
 
 docs: $(VENV)/.run  ## dbt docs of the warehouse
 	@$(BIN)/bcrs docs

@@ -178,6 +178,47 @@ def _interval(value: float | None, interval: list[float] | None) -> str:
 
 
 @app.command()
+def segments(
+    profile: Annotated[str, typer.Option(help="of the main job, where none has run yet")] = "demo",
+    source: Annotated[str, typer.Option(help="of the main job, where none has run yet")] = "simulated",
+    credit: Annotated[Path | None, typer.Option(help="folder of the German credit customers")] = None,
+) -> None:
+    """Find segments and personas, simulate the policy, write the page; runs the main job first if there is none."""
+    if credit is not None and not credit.exists():
+        _fail(f"CREDIT={credit}: there is no such folder.")
+    from ml_assets.config import Settings
+
+    if not (Settings().warehouse.exists() and (Settings().warehouse.parent / "stages.json").exists()):
+        _main_job(profile, source)
+    _environment()
+    from filelock import FileLock, Timeout
+
+    settings = Settings()
+    try:
+        with FileLock(settings.root / ".main_job.lock", timeout=0):
+            _segments_locked(settings.reports, credit)
+    except Timeout:
+        _fail(f"A job is at work in {settings.root}. Wait for it, or use another folder: BCRS_DATA_DIR=... .")
+
+
+def _segments_locked(reports: Path, credit: Path | None) -> None:
+    import dagster as dg
+
+    with console.status("loading definitions ..."):
+        from orchestration.main_job import StageFailedError, is_scored, run_job
+    if not is_scored():
+        _fail("The main job has not come to its end here. Run `make run` first: it goes on from where it stopped.")
+    folder = str(credit.resolve()) if credit else ""
+    ops = {name: {"config": {"folder": folder}} for name in ("credit_personas", "reports__segments_page")}
+    with dg.DagsterInstance.get() as instance:
+        try:
+            run_job(instance, "segments", "inputs, fits, personas, policy, marts, page", _Terminal(), ops)
+        except StageFailedError as error:
+            _fail(f"{error.message}\n\n[dim]stage {error.stage}, step {error.step}, run {error.run_id}[/dim]")
+    console.print(f"[bold]segments[/bold]   {reports / 'segments.html'}  (numbers: {reports / 'segments.json'})")
+
+
+@app.command()
 def prepare() -> None:
     """Parse the dbt project, so that definitions load and tests find the manifest."""
     _environment()
@@ -320,6 +361,19 @@ def promote(
 
 
 @app.command()
+def dossier() -> None:
+    """Write the model dossier and the monitoring page from the published marts."""
+    _environment()
+    with console.status("loading definitions ..."):
+        from orchestration.dossier import DossierError, write_dossier, write_monitoring
+    try:
+        console.print(f"dossier     {write_dossier()}")
+        console.print(f"monitoring  {write_monitoring()}")
+    except DossierError as error:
+        _fail(str(error))
+
+
+@app.command()
 def thresholds(
     capacity: Annotated[int | None, typer.Option(help="reviews a week: the line lies under the last of them")] = None,
     cost_ratio: Annotated[
@@ -379,6 +433,78 @@ def thresholds(
             f"{pack.finding.analyst_days:.1f} analyst-days a week (were {pack.finding.analyst_days_before:.1f})"
         )
     console.print(f"pack  {pack.folder}")
+
+
+@app.command()
+def bench(
+    sizes: Annotated[str, typer.Option(help="transactions, several separated by commas")] = "1000000,10000000",
+    parts: Annotated[str, typer.Option(help="windows, networks, series, weeks, compile; empty: all")] = "",
+) -> None:
+    """Measure speed against peers on the same data; write reports/benchmark.json."""
+    import json
+    import subprocess
+
+    wanted = [int(s) for s in sizes.replace("_", "").split(",") if s.strip().isdigit()]
+    if not wanted:
+        _fail(f"SIZES={sizes} names no number of transactions. Example: SIZES=1000000,10000000")
+    _environment()
+    from ml_assets.config import Settings
+
+    reports = Settings().reports
+    reports.mkdir(parents=True, exist_ok=True)
+    rows: list[dict] = []
+    for place, size in enumerate(wanted):
+        out = reports / f"benchmark_{size}.partial"
+        console.print(f"[bold]{size:,} transactions[/bold]")
+        # what does not depend on the size is measured once
+        chosen = parts or ("compile,windows,networks,series" + (",weeks" if place == 0 else ""))
+        command = [sys.executable, "-m", "benchmarks", "--size", str(size), "--out", str(out), "--parts", chosen]
+        if subprocess.run(command, cwd=ROOT, check=False).returncode != 0:
+            _fail(f"the benchmark of {size:,} transactions did not end; see above. Smaller: make bench SIZES=1000000")
+        rows += json.loads(out.read_text())
+        out.unlink()
+    # the room is no installed package: it measures the product and is no part of it
+    sys.path.insert(0, str(ROOT))
+    from benchmarks.record import growth, table
+
+    rows += growth(rows, wanted)
+    (reports / "benchmark.json").write_text(json.dumps(rows, indent=2, ensure_ascii=False))
+    console.print(table(rows))
+    console.print(f"rows  {reports / 'benchmark.json'}")
+
+
+@app.command()
+def patterns(
+    folder: Annotated[Path, typer.Option(help="folder with a published ..._Patterns.txt (AMLworld), plain or gzip")],
+) -> None:
+    """Recall of each pattern detector on published laundering attempts; write reports/pattern_recall.json."""
+    import json
+
+    found = sorted(p for p in folder.rglob("*") if p.name.lower().endswith(("patterns.txt", "patterns.txt.gz")))
+    if not found:
+        _fail(f"{folder} holds no ..._Patterns.txt. AMLworld publishes one beside each of its transaction files.")
+    from ml_assets.config import Settings
+    from ml_assets.evaluation.pattern_recall import attempts_of, measure
+    from ml_assets.sources import InputError
+    from ml_assets.sources.amlworld import read_patterns
+
+    settings = Settings()
+    try:
+        attempts = attempts_of(read_patterns(found[0]))
+    except (InputError, ValueError) as error:
+        _fail(str(error))
+    measured = measure(attempts, settings.config().features)
+    shown = Table(title=f"{len(attempts)} published attempts among ordinary traffic", title_justify="left")
+    for heading in ("detector", "published", "looked for", "found", "recall", "fires at", "ordinary parties firing"):
+        shown.add_column(heading)
+    for r in measured.iter_rows(named=True):
+        counts = [f"{r[c]}" for c in ("published_count", "looked_for_count", "found_count")]
+        shown.add_row(r["detector"], *counts, f"{r['recall_ratio']:.2f}", r["fires_at"], f"{r['background_ratio']:.2%}")
+    console.print(shown)
+    settings.reports.mkdir(parents=True, exist_ok=True)
+    target = settings.reports / "pattern_recall.json"
+    target.write_text(json.dumps(measured.to_dicts(), indent=2, ensure_ascii=False))
+    console.print(f"rows  {target}")
 
 
 @app.command()

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Final, TypeVar
 
+from rich.table import Table
+
 T = TypeVar("T")
 
 GIB: Final = 2**30
@@ -89,3 +91,66 @@ def peak_gib() -> float:
     """Greatest memory this process has held so far, GiB (resident set)."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIB
+
+
+GROWN: Final = (
+    "additive windows with the 12-month baseline",
+    "all window features of P1, P3 and degrees, HHI of P2",
+    "building the week's graph",
+    "P2 of one week, all features",
+)
+"""Rows whose seconds are compared between sizes."""
+
+
+def growth(rows: list[dict[str, Any]], sizes: list[int]) -> list[dict[str, Any]]:
+    """How the product's seconds grow from the smallest size to the largest: one row each, asked for at most 1.1 times.
+
+    ``ratio`` is seconds at the largest size over seconds at the smallest; empty where one size was measured.
+    """
+    if len(set(sizes)) < 2:
+        return []
+    low, high = min(sizes), max(sizes)
+    found = []
+    for name in GROWN:
+        seconds = {
+            size: [r["seconds"] for r in rows if r["name"] == name and r["size"] == f"{size:,} transactions"]
+            for size in (low, high)
+        }
+        if seconds[low] and seconds[high]:
+            small, large = seconds[low][0], seconds[high][0]
+            target = 1.1 * high / low
+            found.append(
+                Row(
+                    f"growth of: {name}",
+                    f"{low:,} to {high:,} transactions",
+                    large,
+                    f"itself on {low:,}",
+                    small,
+                    large / small,
+                    target=target,
+                    most=True,
+                    note="ratio is the larger size's seconds over the smaller's",
+                ).as_json()
+            )
+    return found
+
+
+def table(rows: list[dict[str, Any]]) -> Table:
+    """The rows as a table for the terminal."""
+    shown = Table(title="benchmark", title_justify="left", show_lines=False)
+    for heading in ("what", "on", "seconds", "peer", "peer seconds", "ratio", "asked", "values"):
+        shown.add_column(heading, overflow="fold")
+    for r in rows:
+        colour = {True: "green", False: "red"}.get(r["met"], "default")
+        asked = "" if r["target"] is None else f"{'≤' if r['most'] else '≥'} {r['target']:.3g}"
+        shown.add_row(
+            r["name"],
+            r["size"],
+            "" if r["seconds"] is None else f"{r['seconds']:.3f}",
+            r["peer"],
+            "" if r["peer_seconds"] is None else f"{r['peer_seconds']:.3f}",
+            "" if r["ratio"] is None else f"[{colour}]{r['ratio']:.2f}[/{colour}]",
+            asked,
+            {True: "equal", False: "[red]differ[/red]"}.get(r["equal"], ""),
+        )
+    return shown

@@ -47,7 +47,9 @@ def offenders(room: str, forbidden: tuple[str, ...]) -> Iterator[str]:
         ("ml_assets/evaluation", ("duckdb", "ml_assets.sources")),
         ("ml_assets/explain", ("duckdb", "ml_assets.sources")),
         ("ml_assets/reports", ("duckdb", "ml_assets.sources")),
-        ("orchestration", ("apps",)),
+        ("orchestration", ("apps", "benchmarks", "snapml")),
+        ("ml_assets", ("benchmarks", "snapml")),
+        ("benchmarks", ("apps",)),
     ],
 )
 def test_room_does_not_import(room: str, forbidden: tuple[str, ...]) -> None:
