@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from orchestration.defs.catalogue import CATALOGUE_ASSETS, planted_scheme_ranks
+from orchestration.defs.dossier import PAGE_ASSETS
 from orchestration.defs.evidence import REPORT_ASSETS
 from orchestration.defs.features import FEATURE_ASSETS, calendar
 from orchestration.defs.jobs import JOBS
@@ -37,6 +38,7 @@ defs = dg.Definitions(
         dbt_marts,
         dbt_evaluation,
         serving_file,
+        *PAGE_ASSETS,
         *REPORT_ASSETS,
         published_scores,
     ],

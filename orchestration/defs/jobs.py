@@ -8,6 +8,7 @@ from __future__ import annotations
 import dagster as dg
 
 from orchestration.defs.catalogue import CATALOGUE_ASSETS, planted_scheme_ranks
+from orchestration.defs.dossier import PAGE_ASSETS
 from orchestration.defs.evidence import REPORT_ASSETS
 from orchestration.defs.features import FEATURE_ASSETS, calendar
 from orchestration.defs.monitoring import MONITORING_ASSETS, monitoring_reference
@@ -39,7 +40,7 @@ retrain_job = dg.define_asset_job(
 score_job = dg.define_asset_job(
     "weekly_score",
     selection=dg.AssetSelection.assets(
-        *SCORE_ASSETS, planted_scheme_ranks, *MONITORING_ASSETS, dbt_marts, serving_file, published_scores
+        *SCORE_ASSETS, planted_scheme_ranks, *MONITORING_ASSETS, dbt_marts, serving_file, *PAGE_ASSETS, published_scores
     ),
     description="Score one week or a range of weeks with the champion and publish the marts.",
     executor_def=dg.in_process_executor,
@@ -56,6 +57,7 @@ new_week_job = dg.define_asset_job(
         *MONITORING_ASSETS,
         dbt_marts,
         serving_file,
+        *PAGE_ASSETS,
         published_scores,
     ),
     description="Everything one new as-of week needs after ingestion: windows, features, scores, marts.",
