@@ -316,7 +316,7 @@ def _performance(marts: Mapping[str, pl.DataFrame]) -> list[Exhibit]:
         COLOURS["bcrs"],
         NAMES,
     )
-    drawn.add_vline(x=0, line={"color": "#999", "dash": "dash"})
+    drawn.add_vline(x=0, line={"color": "#888", "dash": "dash", "width": 1.5}, opacity=1)
     _layout(
         drawn,
         90 + 34 * max(1, gain.height),
@@ -344,18 +344,30 @@ def _patterns(marts: Mapping[str, pl.DataFrame]) -> Exhibit:
     figure = go.Figure()
     for model in [m for m in SHOWN_MODELS if m in shown["model"].to_list()]:
         part = shown.filter(pl.col("model") == model).sort("kind", "pattern", descending=True)
-        figure.add_bar(
-            x=part["client_recall_ratio"].to_list(),
-            y=part["pattern"].str.replace_all("_", " ").to_list(),
-            orientation="h",
-            name=_name(model),
-            marker={"color": COLOURS[model]},
-        )
+        if model == "bcrs":
+            _dots(
+                figure,
+                part,
+                "pattern",
+                "client_recall_ratio",
+                "interval_low",
+                "interval_high",
+                _name(model),
+                COLOURS[model],
+            )
+        else:
+            figure.add_scatter(
+                x=part["client_recall_ratio"].to_list(),
+                y=part["pattern"].to_list(),
+                mode="markers",
+                marker={"color": COLOURS[model], "size": 8, "symbol": "diamond-open"},
+                name=_name(model),
+            )
     patterns = shown["pattern"].n_unique()
     _layout(
         figure,
-        120 + 46 * max(1, patterns),
-        xaxis={"title": "share of clients found", "tickformat": ".0%", "range": [0, 1]},
+        120 + 30 * max(1, patterns),
+        xaxis={"title": "share of clients found", "tickformat": ".0%", "range": [-0.02, 1.02]},
     )
     key = "patterns"
     return Exhibit(
@@ -392,7 +404,7 @@ def _savings(marts: Mapping[str, pl.DataFrame]) -> Exhibit:
     drawn = _by_model(first.filter(pl.col("rules_fired_count") == lowest)).sort("_o", descending=True)
     figure = go.Figure()
     _dots(figure, drawn, "model", "saved_ratio", "interval_low", "interval_high", "saved", COLOURS["bcrs"], NAMES)
-    figure.add_vline(x=0, line={"color": "#999", "dash": "dash"})
+    figure.add_vline(x=0, line={"color": "#888", "dash": "dash", "width": 1.5}, opacity=1)
     _layout(
         figure,
         90 + 34 * max(1, drawn.height),
@@ -458,7 +470,9 @@ def _calibration(marts: Mapping[str, pl.DataFrame]) -> list[Exhibit]:
                 name="observed",
                 hovertemplate="%{text}<br>predicted %{x:.4f}<br>observed %{y:.4f}<extra></extra>",
             )
-            figure.add_shape(type="line", x0=0, y0=0, x1=1, y1=1, line={"color": "#999", "dash": "dash"})
+            figure.add_shape(
+                type="line", x0=0, y0=0, x1=1, y1=1, line={"color": "#888", "dash": "dash", "width": 1.5}, opacity=1
+            )
             ends = [v for v in (*shown["predicted_ratio"], *shown["interval_high"]) if v is not None]
             limit = 1.1 * max(ends)
             _layout(
@@ -611,7 +625,7 @@ def _ablation(marts: Mapping[str, pl.DataFrame]) -> list[Exhibit]:
     small = go.Figure()
     if drawn.height:
         _dots(small, drawn, "variant", "difference", "difference_low", "difference_high", "difference", COLOURS["bcrs"])
-        small.add_vline(x=0, line={"color": "#999", "dash": "dash"})
+        small.add_vline(x=0, line={"color": "#888", "dash": "dash", "width": 1.5}, opacity=1)
         _layout(
             small,
             90 + 34 * drawn.height,
@@ -743,10 +757,11 @@ def _robustness(marts: Mapping[str, pl.DataFrame]) -> Exhibit:
     shown = select(marts, "rpt_robustness", AP).filter(pl.col("difference").is_not_null())
     figure = go.Figure()
     for part, colour in (("both tiers", COLOURS["bcrs"]), ("flat XGBoost", COLOURS["flat_xgboost"])):
-        rows = shown.filter(pl.col("part") == part).sort("variant", descending=True)
+        kind = pl.col("variant").str.contains("noise")
+        rows = shown.filter(pl.col("part") == part).sort(kind, "setting_value", descending=True)
         if rows.height:
             _dots(figure, rows, "variant", "difference", "difference_low", "difference_high", part, colour)
-    figure.add_vline(x=0, line={"color": "#999", "dash": "dash"})
+    figure.add_vline(x=0, line={"color": "#888", "dash": "dash", "width": 1.5}, opacity=1)
     _layout(
         figure,
         140 + 34 * max(1, shown["variant"].n_unique()),
@@ -963,7 +978,7 @@ th,td{padding:5px 10px;border-bottom:1px solid var(--line);text-align:left;verti
 td .reason{white-space:normal;display:inline-block;min-width:16ch;max-width:34ch}
 thead th{color:var(--soft);font-weight:600;white-space:normal}
 tr.marked{background:var(--mark)}tbody th{font-weight:500}.interval{color:var(--soft)}.reason,.none{color:var(--soft)}
-.reason{font-size:.82rem}data{font-variant-numeric:tabular-nums}
+td:last-child:not(:has(data)){white-space:normal}.reason{font-size:.82rem}data{font-variant-numeric:tabular-nums}
 summary{cursor:pointer;color:var(--accent);margin:.5em 0}
 nav{columns:2;font-size:.9rem;margin:8px 0 20px}nav a{color:var(--accent);text-decoration:none;display:block}
 @media(max-width:720px){nav{columns:1}}@media print{details{display:block}}
