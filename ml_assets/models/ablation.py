@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 
 from ml_assets.config import EvaluationConfig, ModelConfig
-from ml_assets.models.aggregation import _fit_linear, fit_aggregation, score_matrix
+from ml_assets.models.aggregation import fit_aggregation, fit_linear, score_matrix
 from ml_assets.models.baselines import fit_flat, score_flat
 from ml_assets.models.matrix import GRAIN
 from ml_assets.models.names import PILLARS, SCHEME_PILLAR, SCORE_OF
@@ -106,7 +106,7 @@ def fit_subsets(
             known = ~np.isnan(part).all(axis=1)
             if not 0 < target[known].sum() < known.sum():
                 continue
-            weights, _, _, _ = _fit_linear(part[known], target[known])
+            weights, _, _, _ = fit_linear(part[known], target[known])
             subsets.append(Subset(tuple(columns[i] for i in chosen), tuple(float(w) for w in weights)))
     return subsets, "" if subsets else "No pillar has a score."
 

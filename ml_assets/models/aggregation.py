@@ -232,7 +232,7 @@ def raw_scores(model: AggregationModel, matrix: NDArray[np.float64]) -> dict[str
     return {k: np.where(nothing, np.nan, v) for k, v in out.items()}
 
 
-def _fit_linear(
+def fit_linear(
     matrix: NDArray[np.float64], target: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float, float]:
     """Non-negative logistic regression; returns weights on the simplex, means, slope and intercept."""
@@ -318,7 +318,7 @@ def fit_aggregation(
         reasons=(),
     )
     if data.can_supervise and width and 0 < data.is_positive[usable].sum() < usable.sum():
-        weights, means, slope, intercept = _fit_linear(matrix[usable], data.is_positive[usable])
+        weights, means, slope, intercept = fit_linear(matrix[usable], data.is_positive[usable])
         boost, _ = fit_grouped(
             matrix[train].astype(np.float32),
             data.is_positive[train],
