@@ -90,12 +90,16 @@ def expectation_suite(contract: TableContract) -> Any:
 
 
 def validate(frame: pl.DataFrame, contract: TableContract) -> SuiteResult:
-    """Run the contract's suite on ``frame`` and say in words what failed.
+    """Run the contract's suite on ``frame``: :func:`validate_profile` of its :func:`profile_table`."""
+    return validate_profile(profile_table(frame, contract), contract)
 
-    An empty frame fails ("no empty week"). An expectation that could not be evaluated counts as failed.
+
+def validate_profile(profile: pl.DataFrame, contract: TableContract) -> SuiteResult:
+    """Run the contract's suite on a table's profile and say in words what failed.
+
+    An empty profile fails ("no empty week"). An expectation that could not be evaluated counts as failed.
     """
     gx = _great_expectations()
-    profile = profile_table(frame, contract)
     if not profile.height:
         return SuiteResult(False, 1, (f"{contract.address} is empty",))
     context = gx.get_context(mode="ephemeral")

@@ -12,6 +12,7 @@ import dagster as dg
 import polars as pl
 
 from ml_assets.contracts import TableContract
+from ml_assets.contracts.expectations import profile_table
 from ml_assets.contracts.tables import AS_OF_WEEKS_TABLE, CALENDAR_PLAN
 from ml_assets.features import (
     blacklist_paths,
@@ -24,10 +25,18 @@ from ml_assets.features import (
     peers,
 )
 from ml_assets.models.calendar import plan_calendar
-from orchestration.defs.checks import check_result, check_spec
+from orchestration.defs.checks import check_profile, check_result, check_spec
 from orchestration.defs.metadata import definition_metadata, distribution_picture, markdown_table, run_metadata
 from orchestration.defs.partitions import AS_OF_WEEKS, register_weeks, weeks_of
-from orchestration.defs.reading import SPINE_KEY, TRANSACTIONS_KEY, WINDOWS_KEY, read_history, read_spine, read_weeks
+from orchestration.defs.reading import (
+    SPINE_KEY,
+    TRANSACTIONS_KEY,
+    WINDOWS_KEY,
+    read_history,
+    read_spine,
+    read_weeks,
+    week_batches,
+)
 from orchestration.defs.resources import CONFIG, Warehouse
 from orchestration.defs.training import read_selection
 from orchestration.defs.warehouse import RETRY
@@ -74,10 +83,6 @@ def calendar(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterato
         asset_key=["intermediate", CALENDAR_PLAN.name],
         metadata=run_metadata(1, {"plan": markdown_table(plan.plan_frame())}),
     )
-
-
-WEEKS_AT_ONCE = 8
-"""Weeks whose features are held together: all features of more weeks would not fit a small machine at bank size."""
 
 
 def _windows(warehouse: Warehouse, weeks: list[date]) -> dict[str, pl.DataFrame]:
@@ -149,36 +154,42 @@ def pillar_asset(
     def pillar(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
         weeks = weeks_of(context)
         history = read_history(warehouse, weeks)
-        spine = read_spine(warehouse, history, weeks)
-        frames = inputs(warehouse, weeks)
-        built = build(history, spine, CONFIG.features, **frames)
-        frame, found = built if isinstance(built, tuple) else (built, None)
-        warehouse.replace_weeks(contract, frame, weeks)
         names = [c.name for c in contract.features]
+        profiles, nulls, spine_rows, hits = [], [], 0, 0
+        for batch in week_batches(warehouse, weeks):
+            spine = read_spine(warehouse, history, batch)
+            built = build(history, spine, CONFIG.features, **inputs(warehouse, batch))
+            frame, found = built if isinstance(built, tuple) else (built, None)
+            warehouse.replace_weeks(contract, frame, batch)
+            if hits_contract is not None and found is not None:
+                hits += warehouse.replace_weeks(hits_contract, found, batch)
+            profiles.append(profile_table(frame, contract))
+            nulls.append(frame.select(pl.col(names).null_count()))
+            spine_rows += len(spine)
+        profile = pl.concat(profiles)
         yield dg.MaterializeResult(
             asset_key=key,
             metadata=run_metadata(
-                frame.height,
+                int(profile["rows"].sum()),
                 {
                     "weeks": len(weeks),
-                    "null ratio": markdown_table(_null_ratios(frame, names), rows=len(names)),
+                    "null ratio": markdown_table(_null_ratios(pl.concat(nulls), spine_rows), rows=len(names)),
                     "distribution": distribution_picture(
                         frame.filter(pl.col("as_of_date") == weeks[-1]), names, f"{contract.address}, {weeks[-1]}"
                     ),
                 },
             ),
         )
-        yield check_result(frame, contract, expected_rows=len(spine))
-        if hits_contract is not None and found is not None:
-            warehouse.replace_weeks(hits_contract, found, weeks)
-            yield dg.MaterializeResult(asset_key=["features", hits_contract.name], metadata=run_metadata(found.height))
+        yield check_profile(profile, contract, expected_rows=spine_rows)
+        if hits_contract is not None:
+            yield dg.MaterializeResult(asset_key=["features", hits_contract.name], metadata=run_metadata(hits))
 
     return pillar
 
 
-def _null_ratios(frame: pl.DataFrame, names: list[str]) -> pl.DataFrame:
+def _null_ratios(nulls: pl.DataFrame, rows: int) -> pl.DataFrame:
     return (
-        frame.select(pl.col(names).is_null().mean())
+        nulls.select(pl.all().sum() / max(1, rows))
         .unpivot(variable_name="feature", value_name="null_ratio")
         .sort("null_ratio", "feature", descending=[True, False])
     )
@@ -244,10 +255,10 @@ def peer_comparison(context: dg.AssetExecutionContext, warehouse: Warehouse) -> 
     )
     groups = peers.peer_groups(profiles, CONFIG.features)
     parts = [peers.NORMALS_CONTRACT.empty()]
-    for at in range(0, len(weeks), WEEKS_AT_ONCE):
-        some = pl.col("as_of_date").is_in(weeks[at : at + WEEKS_AT_ONCE])
+    for batch in week_batches(warehouse, weeks):
+        some = pl.col("as_of_date").is_in(batch)
         for key in FEATURE_KEYS:
-            frame = read_weeks(warehouse, ".".join(key.path), weeks[at : at + WEEKS_AT_ONCE])
+            frame = read_weeks(warehouse, ".".join(key.path), batch)
             parts.append(peers.normals(frame, profiles.filter(some), groups.filter(some)))
     normals = peers.NORMALS_CONTRACT.conform(pl.concat(parts))
     newest = groups.filter(pl.col("as_of_date") == weeks[-1])
