@@ -31,7 +31,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy import sparse
 
-from ml_assets.features.history import DAY_US, History
+from ml_assets.features.history import DAY_US, History, sorted_by_group
 
 NEVER_DAY = 2**31 - 1
 """Day number that stands for "not on a blacklist"."""
@@ -151,6 +151,11 @@ class WeekGraph:
         return _offsets(self.pair_target, len(self))
 
     @cached_property
+    def time_order(self) -> NDArray[np.int64]:
+        """Numbers of the payments in time order, those of one moment in the graph's order."""
+        return np.argsort(self.event_at, kind="stable")
+
+    @cached_property
     def out_events(self) -> Events:
         """Payments by payer and time."""
         return self._events(by_source=True)
@@ -163,7 +168,7 @@ class WeekGraph:
     def _events(self, by_source: bool) -> Events:
         source, target = self.pair_source[self.event_pair], self.pair_target[self.event_pair]
         party, other = (source, target) if by_source else (target, source)
-        order = np.lexsort((self.event_at, party))
+        order = sorted_by_group(party, self.time_order, len(self))
         return Events(
             start=_offsets(party, len(self)),
             at=self.event_at[order],
@@ -251,17 +256,12 @@ def build_week_graph(history: History, nodes: NodeIndex, as_of_day: int, days: i
 
     is_client = np.zeros(n, dtype=np.bool_)
     is_client[own] = True
-    listed_day = np.full(n, NEVER_DAY, dtype=np.int64)
-    np.minimum.at(listed_day, other, history.listed_day[rows])
-
     inbound = history.is_inbound[rows]
-    key = np.where(inbound, other * n + own, own * n + other)
+    source, target = np.where(inbound, other, own), np.where(inbound, own, other)
     at = history.at[rows]
     cents = np.rint(history.amount[rows] * 100).astype(np.int64)
-    order = np.lexsort((cents, at, key))
-    key, at, cents, inbound = key[order], at[order], cents[order], inbound[order]
-    taken = _larger_side(key, inbound)
-    key, at, cents = key[taken], at[taken], cents[taken]
+    taken, listed_day = _arrange(source, target, inbound, at, cents, other, history.listed_day[rows], n)
+    key, at, cents = source[taken] * n + target[taken], at[taken], cents[taken]
 
     first = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]])) if len(key) else np.empty(0, np.int64)
     start = np.concatenate([first, [len(key)]]).astype(np.int64)
@@ -284,20 +284,43 @@ def build_week_graph(history: History, nodes: NodeIndex, as_of_day: int, days: i
 
 
 @njit(cache=True)
-def _larger_side(key, inbound):  # type: ignore[no-untyped-def]
-    """Rows to keep: per key (sorted), those of the side with more rows; the outbound side on a tie."""
-    kept = np.zeros(len(key), dtype=np.bool_)
+def _arrange(source, target, inbound, at, cents, other, listed, n):  # type: ignore[no-untyped-def]
+    """Rows to keep, sorted by payer, payee, time and amount; and the day each party was first seen listed.
+
+    Of each ordered pair the side with more rows is kept, the outbound one on a tie. The rows come sorted by client
+    and time, so those of one side of a pair are in time order after a stable sort by the pair; only amounts at equal
+    times are left to sort.
+    """
+    rows = len(source)
+    listed_day = np.full(n, NEVER_DAY, dtype=np.int64)
+    for i in range(rows):
+        listed_day[other[i]] = min(listed_day[other[i]], listed[i])
+    order = sorted_by_group(source, sorted_by_group(target, np.arange(rows), n), n)
+    kept = np.empty(rows, dtype=np.int64)
+    count = 0
     low = 0
-    while low < len(key):
+    while low < rows:
+        payer, payee = source[order[low]], target[order[low]]
         high, received = low, 0
-        while high < len(key) and key[high] == key[low]:
-            received += inbound[high]
+        while high < rows and source[order[high]] == payer and target[order[high]] == payee:
+            received += inbound[order[high]]
             high += 1
         take_inbound = received > (high - low) - received
+        start = count
         for i in range(low, high):
-            kept[i] = inbound[i] == take_inbound
+            if inbound[order[i]] == take_inbound:
+                kept[count] = order[i]
+                count += 1
+        while start < count:
+            end = start + 1
+            while end < count and at[kept[end]] == at[kept[start]]:
+                end += 1
+            if end - start > 1:
+                tied = kept[start:end].copy()
+                kept[start:end] = tied[np.argsort(cents[tied], kind="mergesort")]
+            start = end
         low = high
-    return kept
+    return kept[:count], listed_day
 
 
 # --- one-hop statistics -------------------------------------------------------------------------------------

@@ -185,7 +185,7 @@ def _order(client: NDArray[np.int32], at: NDArray[np.int64], frame: pl.DataFrame
     Sorting the texts themselves takes three times as long: rows mostly arrive in time order, which the stable sort by
     time uses, and ids are compared at equal times only.
     """
-    order = _by_client(client, np.argsort(at, kind="stable"), clients)
+    order = sorted_by_group(client, np.argsort(at, kind="stable"), clients)
     same = (client[order[1:]] == client[order[:-1]]) & (at[order[1:]] == at[order[:-1]])
     if same.any():
         tied = np.flatnonzero(np.concatenate([[False], same]) | np.concatenate([same, [False]]))
@@ -198,17 +198,17 @@ def _order(client: NDArray[np.int32], at: NDArray[np.int64], frame: pl.DataFrame
 
 
 @njit(cache=True)
-def _by_client(client, order, clients):  # type: ignore[no-untyped-def]
-    """``order`` sorted stably by client: a counting sort, O(rows)."""
-    place = np.zeros(clients + 1, dtype=np.int64)
+def sorted_by_group(group, order, groups):  # type: ignore[no-untyped-def]
+    """``order`` sorted stably by ``group[order]``, numbers under ``groups``: a counting sort, O(rows + groups)."""
+    place = np.zeros(groups + 1, dtype=np.int64)
     for row in order:
-        place[client[row] + 1] += 1
-    for c in range(clients):
-        place[c + 1] += place[c]
+        place[group[row] + 1] += 1
+    for g in range(groups):
+        place[g + 1] += place[g]
     out = np.empty(len(order), dtype=np.int64)
     for row in order:
-        out[place[client[row]]] = row
-        place[client[row]] += 1
+        out[place[group[row]]] = row
+        place[group[row]] += 1
     return out
 
 

@@ -564,7 +564,7 @@ def chains(
     source = graph.pair_source[graph.event_pair]
     target = graph.pair_target[graph.event_pair]
     forward = _chain_lengths(
-        np.argsort(graph.event_at, kind="stable"),
+        graph.time_order,
         source,
         target,
         graph.event_at,
@@ -581,7 +581,8 @@ def chains(
         True,
     )
     backward = _chain_lengths(
-        np.argsort(-graph.event_at, kind="stable"),
+        # payments of one moment never follow each other, so their order does not matter
+        graph.time_order[::-1].copy(),
         target,
         source,
         graph.event_at,
