@@ -257,6 +257,13 @@ class ModelConfig(_Frozen):
         60,
         description="Features of P1-P5 that tier 2 sees beside their scores: those with the largest gain in training.",
     )
+    tuning_trials: Annotated[int, Field(ge=0)] = Field(
+        3, description="Settings tried per booster when they are searched for; the first are the configured ones."
+    )
+    tuning_minutes: float = Field(
+        10.0, gt=0, description="Minutes a search may take at most per booster: a brake, not meant to be reached."
+    )
+    tuning_folds: Annotated[int, Field(ge=1)] = Field(3, description="Folds of training clients a trial is judged on.")
     memory_weeks: Annotated[int, Field(ge=0, le=26)] = Field(
         6, description="Earlier weeks whose pillar scores tier 2 remembers: an STR follows the act by about five."
     )
@@ -660,6 +667,9 @@ class GovernanceConfig(_Frozen):
     support_clients_ratio: Ratio = Field(
         0.02, description="Largest share of clients outside in a week; the same sources stay under 0.01."
     )
+    support_minimum_clients: Annotated[int, Field(ge=1)] = Field(
+        10, description="Clients outside below which a week is not refused: a handful of odd clients is no broken feed."
+    )
 
 
 class Config(_Frozen):
@@ -704,7 +714,9 @@ def load_config(profile: Profile | str) -> Config:
             profile=profile,
             calendar=CalendarConfig(max_weeks=30),
             features=FeatureConfig(tsfresh_sample_clients=40, tsfresh_max_features=4),
-            models=ModelConfig(trees=40, folds=3, isolation_trees=30, bootstrap_samples=60),
+            models=ModelConfig(
+                trees=40, folds=3, isolation_trees=30, bootstrap_samples=60, tuning_trials=2, scheme_raw_features=20
+            ),
             evaluation=EvaluationConfig(
                 bootstrap_samples=200, experiment_samples=100, refit_clients=150, refit_trees=20, learning_points=2
             ),
@@ -715,7 +727,7 @@ def load_config(profile: Profile | str) -> Config:
             profile=profile,
             calendar=CalendarConfig(max_weeks=40),
             features=FeatureConfig(tsfresh_sample_clients=400),
-            models=ModelConfig(trees=300, negative_ratio=40, bootstrap_samples=300),
+            models=ModelConfig(trees=300, negative_ratio=40, bootstrap_samples=300, tuning_trials=6),
             evaluation=EvaluationConfig(bootstrap_samples=300, experiment_samples=100, refit_clients=3_000),
             simulation=SimulationConfig(clients=50_000, days=546, launderer_ratio=0.02),
         )

@@ -128,14 +128,15 @@ def _finite(scores: pl.DataFrame) -> Gate:
     bad = int((~np.isfinite(_scores(scores))).sum())
     words = f"{bad} of {scores.height} clients and weeks have no finite score." if bad else "Every score is finite."
     if not scores.height:
-        return Gate("finite", False, "There is no week to score: nothing can be said of the model.")
+        return Gate("finite", None, "There is no held-out week: nothing can be said of the model.")
     return Gate("finite", bad == 0, words, float(bad), limit=0.0)
 
 
 def _varied(scores: pl.DataFrame) -> Gate:
-    values = int(scores["bcrs_score"].n_unique())
-    is_varied = values > 1 or scores.height <= 1
-    words = f"{values} different scores." if is_varied else "All clients have the same score."
+    newest = scores.filter(pl.col("as_of_date") == pl.col("as_of_date").max())
+    values = int(newest["bcrs_score"].n_unique())
+    is_varied = values > 1 or newest.height <= 1
+    words = f"{values} different scores in the last held-out week." if is_varied else "All clients have the same score."
     return Gate("varied", is_varied, words, float(values), limit=2.0)
 
 

@@ -6,7 +6,7 @@ answers to any input; outside what it was trained on the answer means nothing, a
 A value is outside where it lies under ``low - widening * (high - low)`` or over ``high + widening * (high - low)``,
 low and high being the outer quantiles of the training weeks, or where it is null though training values never were.
 A week is outside where too many of its values are, or where too many clients are: a currency few clients use moves
-the second figure and hardly the first.
+the second figure and hardly the first. A handful of unusual clients is no changed feed, however small the bank.
 """
 
 from __future__ import annotations
@@ -62,6 +62,8 @@ INPUT_SUPPORT = TableContract(
             minimum=0,
             maximum=1,
         ),
+        Column("clients_outside_count", "integer", "Number of those clients.", "count", minimum=0),
+        Column("clients_touched_count", "integer", "Clients with any value outside.", "count", minimum=0),
         Column("worst_feature", "text", "Feature with the largest share outside.", null_rule="nothing is outside"),
         Column(
             "worst_feature_ratio",
@@ -166,7 +168,7 @@ def measure_week(
 
     Returns
     -------
-    as_of_date, values_count, outside_ratio, missing_ratio, clients_outside_ratio, worst_feature, worst_feature_ratio.
+    the measured columns of :data:`INPUT_SUPPORT`: all but model, age and problems.
 
     Raises
     ------
@@ -192,12 +194,15 @@ def measure_week(
             if share > worst[0]:
                 worst = (share, name)
     count = used * len(outside)
+    far = outside > config.support_client_ratio * used
     return {
         "as_of_date": as_of,
         "values_count": count,
         "outside_ratio": int(outside.sum()) / count if count else 0.0,
         "missing_ratio": missing / count if count else 0.0,
-        "clients_outside_ratio": float((outside > config.support_client_ratio * used).mean()) if count else 0.0,
+        "clients_outside_ratio": float(far.mean()) if count else 0.0,
+        "clients_outside_count": int(far.sum()),
+        "clients_touched_count": int((outside > 0).sum()),
         "worst_feature": worst[1],
         "worst_feature_ratio": worst[0] if worst[1] else None,
     }
@@ -239,12 +244,13 @@ def judge_week(
         )
     values, clients = float(str(week["outside_ratio"])), float(str(week["clients_outside_ratio"]))
     where = f"worst is {week['worst_feature']}; look at the newest delivery (units, currencies, missing columns)"
-    if values > config.support_values_ratio:
+    least = config.support_minimum_clients
+    if values > config.support_values_ratio and int(str(week["clients_touched_count"])) >= least:
         problems.append(
             f"{values:.2%} of the values of {as_of} lie outside what model {model_id} was trained on, "
             f"{config.support_values_ratio:.2%} are allowed: {where}, or retrain if business has changed."
         )
-    if clients > config.support_clients_ratio:
+    if clients > config.support_clients_ratio and int(str(week["clients_outside_count"])) >= least:
         problems.append(
             f"{clients:.2%} of the clients of {as_of} have over {config.support_client_ratio:.0%} of their values "
             f"outside what model {model_id} was trained on, {config.support_clients_ratio:.2%} are allowed: {where}, "

@@ -111,6 +111,20 @@ def test_equal_scores_are_refused() -> None:
     assert verdict.failures == ["All clients have the same score."]
 
 
+def test_one_client_over_several_weeks_may_have_one_score() -> None:
+    rows, _ = world()
+    alone = rows["client_id"] == "C0000"
+    verdict = decide(rows.filter(alone), np.full(len(WEEKS), 0.5), None, labels=rows.head(0))
+    assert verdict.is_promoted
+
+
+def test_without_a_held_out_week_nothing_stands_against_the_first_model() -> None:
+    rows, risk = world()
+    verdict = decide(rows.head(0), risk[:0], None)
+    assert verdict.is_promoted
+    assert gate(verdict, "finite").is_passed is None
+
+
 def test_twice_the_reports_expected_is_uncalibrated() -> None:
     rows, risk = world()
     verdict = decide(rows, np.clip(3 * risk, 0, 1), None)

@@ -12,6 +12,8 @@ final as (
         cast(worst_feature_ratio as double) as worst_feature_ratio,
         cast(model_age_days as bigint) as model_age_days,
         cast(values_count as bigint) as values_count,
+        cast(clients_outside_count as bigint) as clients_outside_count,
+        cast(clients_touched_count as bigint) as clients_touched_count,
         cast(as_of_date as date) as as_of_date
     from {{ source('scores', 'input_support') }}
 
