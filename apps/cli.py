@@ -438,7 +438,7 @@ def thresholds(
 @app.command()
 def bench(
     sizes: Annotated[str, typer.Option(help="transactions, several separated by commas")] = "1000000,10000000",
-    parts: Annotated[str, typer.Option(help="windows, networks, series, weeks, compile; empty: all")] = "",
+    parts: Annotated[str, typer.Option(help="additive, windows, networks, series, weeks, compile; empty: all")] = "",
 ) -> None:
     """Measure speed against peers on the same data; write reports/benchmark.json."""
     import json
@@ -457,7 +457,7 @@ def bench(
         out = reports / f"benchmark_{size}.partial"
         console.print(f"[bold]{size:,} transactions[/bold]")
         # what does not depend on the size is measured once
-        chosen = parts or ("compile,windows,networks,series" + (",weeks" if place == 0 else ""))
+        chosen = parts or ("compile,additive,windows,networks,series" + (",weeks" if place == 0 else ""))
         command = [sys.executable, "-m", "benchmarks", "--size", str(size), "--out", str(out), "--parts", chosen]
         if subprocess.run(command, cwd=ROOT, check=False).returncode != 0:
             _fail(f"the benchmark of {size:,} transactions did not end; see above. Smaller: make bench SIZES=1000000")

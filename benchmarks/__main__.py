@@ -17,7 +17,7 @@ from rich.console import Console
 
 from benchmarks.record import Recorder, Row, peak_gib
 
-PARTS = ("windows", "networks", "series", "weeks", "compile")
+PARTS = ("additive", "windows", "networks", "series", "weeks", "compile")
 
 
 def line(row: Row) -> str:
@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=1_000_000, help="transactions")
     parser.add_argument("--out", type=Path, required=True, help="JSON file of the rows")
     parser.add_argument("--parts", default=",".join(PARTS), help=f"any of {', '.join(PARTS)}")
+    parser.add_argument("--keep", type=Path, help="folder to keep the made transactions in for another call")
     arguments = parser.parse_args()
     parts = [p for p in arguments.parts.split(",") if p]
     if set(parts) - set(PARTS):
@@ -55,14 +56,17 @@ def main() -> None:
         root = Path(folder)
         if "compile" in parts:
             cold.compile_seconds(record, root)
-        if {"windows", "networks", "series"} & set(parts):
+        if {"additive", "windows", "networks", "series"} & set(parts):
             console.print(f"[dim]making {size} ...[/dim]")
             start = time.perf_counter()
-            warehouse = windows.prepare(root / "bench.duckdb", arguments.size)
+            place = arguments.keep or root
+            place.mkdir(parents=True, exist_ok=True)
+            warehouse = windows.prepare(place / f"bench_{arguments.size}.duckdb", arguments.size)
             console.print(f"[dim]made in {time.perf_counter() - start:.0f} s; compiling on a small world ...[/dim]")
             cold.warm_up(root)
-            if "windows" in parts:
+            if "additive" in parts:
                 windows.additive(record, warehouse, size)
+            if "windows" in parts:
                 windows.everything(record, warehouse, size)
             if "networks" in parts:
                 graph = networks.whole_graphs(record, warehouse, size)

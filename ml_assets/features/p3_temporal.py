@@ -608,15 +608,14 @@ def _month_angles(first_day: int, last_day: int) -> tuple[NDArray[np.float64], N
     return np.cos(angle), np.sin(angle)
 
 
-def _hand_written(history: History, spine: Spine, config: FeatureConfig) -> pl.DataFrame:
-    """The features with a formula in this file, one row per pair in the spine's order."""
+def rhythm(history: History, spine: Spine, config: FeatureConfig) -> NDArray[np.float64]:
+    """Entropies, concentration in time and shifts: features ``_RHYTHM`` in order, one row per pair of the spine."""
     low, high = history.window(spine.client, spine.as_of_day, _DAYS)
     month, _ = history.window(spine.client, spine.as_of_day, 30)
-    year, _ = history.window(spine.client, spine.as_of_day, 364)
     cents = np.rint(history.amount * 100.0).astype(np.int64)
     first_day = int(history.day.min()) if len(history) else 0
     month_cosine, month_sine = _month_angles(first_day, int(history.day.max()) if len(history) else 0)
-    rhythm = _rhythm(
+    values: NDArray[np.float64] = _rhythm(
         history.at,
         history.day,
         history.known_day,
@@ -633,6 +632,15 @@ def _hand_written(history: History, spine: Spine, config: FeatureConfig) -> pl.D
         config.night_hours,
         config.shift_minimum_count,
     )
+    return values
+
+
+def _hand_written(history: History, spine: Spine, config: FeatureConfig) -> pl.DataFrame:
+    """The features with a formula in this file, one row per pair in the spine's order."""
+    low, high = history.window(spine.client, spine.as_of_day, _DAYS)
+    month, _ = history.window(spine.client, spine.as_of_day, 30)
+    year, _ = history.window(spine.client, spine.as_of_day, 364)
+    cents = np.rint(history.amount * 100.0).astype(np.int64)
     room = int(np.max(high - low, initial=0))
     gaps = _gaps(history.at, history.known_day, spine.as_of_day, low, high, room)
     cosine, sine = _fourier_tables()
@@ -652,7 +660,7 @@ def _hand_written(history: History, spine: Spine, config: FeatureConfig) -> pl.D
         SEGMENT_DAYS,
     )
     dormancy = _dormancy(history.day, history.known_day, cents, spine.as_of_day, year, low, month, high)
-    parts = ((_RHYTHM, rhythm), (_GAPS, gaps), (_SHAPE, shape), (_DORMANCY, dormancy))
+    parts = ((_RHYTHM, rhythm(history, spine, config)), (_GAPS, gaps), (_SHAPE, shape), (_DORMANCY, dormancy))
     return pl.DataFrame({c.name: values[:, i] for columns, values in parts for i, c in enumerate(columns)})
 
 
