@@ -111,7 +111,7 @@ def _run_dbt(warehouse: Path) -> None:
     """Spine and windows of the requested week, by the chain's own models."""
     folder = warehouse.parent
     command = [
-        *("dbt", "--quiet", "run", "--select", *SELECTED, "--exclude-resource-type", "unit_test"),
+        *("dbt", "--quiet", "run", "--select", *SELECTED),
         *("--project-dir", str(DBT_PROJECT.project_dir), "--profiles-dir", str(DBT_PROJECT.profiles_dir)),
         *("--target-path", str(folder / "target"), "--log-path", str(folder / "logs")),
     ]
