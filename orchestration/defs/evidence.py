@@ -21,7 +21,7 @@ from ml_assets.features.tsfresh_engine import SLOTS
 from ml_assets.models import ablation
 from ml_assets.models.aggregation import SCORES_CONTRACT
 from ml_assets.models.names import PILLARS, SCHEME_PILLAR
-from ml_assets.models.pipeline import add_scheme_score, widen
+from ml_assets.models.pipeline import ScoredWeeks, add_scheme_score, score_weeks, widen
 from ml_assets.models.registry import ModelBundle, load_champion, read_folder
 from ml_assets.models.tier1 import TIER1_CONTRACTS
 from ml_assets.models.tier2 import TIER2_CONTRACT
@@ -40,6 +40,7 @@ from orchestration.defs.training import (
     baseline_scores,
     feature_keys,
     modelling_weeks,
+    scoring_features,
     weekly,
 )
 
@@ -121,13 +122,34 @@ def _baselines(warehouse: Warehouse, bundle: ModelBundle, weeks: Sequence[date])
     return {name: pl.concat(frames) for name, frames in parts.items()}
 
 
+def _scored(warehouse: Warehouse, bundle: ModelBundle, weeks: list[date]) -> ScoredWeeks:
+    """Scores of the champion: the stored ones where it made them, else made anew.
+
+    After a promotion, weeks already published keep the scores of the model that published them.
+    """
+    contracts = [*TIER1_CONTRACTS.values(), TIER2_CONTRACT, SCORES_CONTRACT]
+    stored = [read_weeks(warehouse, c.address, weeks) for c in contracts]
+    if any(set(frame["model_id"].unique()) - {bundle.model_id} for frame in stored):
+        return score_weeks(bundle, scoring_features(warehouse, weeks, bundle.config.models.memory_weeks))
+    tier1 = dict(zip(TIER1_CONTRACTS, stored, strict=False))
+    return ScoredWeeks(tier1, stored[-2], add_scheme_score(widen(tier1), stored[-2]), stored[-1])
+
+
 BETTER = "bcrs_not_below_flat"
 
 
 @dg.multi_asset(
     name="test_week_tables",
     specs=[
-        _spec(c, [*weekly(SCORES_KEY, LABELS_KEY, SPINE_KEY, WINDOWS_KEY, *feature_keys(*PILLARS)), METRICS_KEY])
+        _spec(
+            c,
+            [
+                *weekly(
+                    *TIER1_KEYS, TIER2_KEY, SCORES_KEY, LABELS_KEY, SPINE_KEY, WINDOWS_KEY, *feature_keys(*PILLARS)
+                ),
+                METRICS_KEY,
+            ],
+        )
         for c in TEST_TABLES.values()
     ],
     check_specs=[
@@ -146,7 +168,7 @@ def test_week_tables(warehouse: Warehouse) -> Iterator[Any]:
     """Everything that is read off the test weeks, in one look."""
     bundle = _champion()
     weeks = list(bundle.plan.test_weeks)
-    scores = read_weeks(warehouse, SCORES_CONTRACT.address, weeks)
+    scores = _scored(warehouse, bundle, weeks).scores
     baselines = _baselines(warehouse, bundle, weeks)
     context = read_weeks(
         warehouse,
@@ -179,7 +201,7 @@ def test_week_tables(warehouse: Warehouse) -> Iterator[Any]:
 
 @dg.asset(
     key=_key(ABLATION),
-    deps=[*OOF_KEYS, *weekly(LABELS_KEY, *TIER1_KEYS, TIER2_KEY), METRICS_KEY],
+    deps=[*OOF_KEYS, *weekly(LABELS_KEY, *TIER1_KEYS, TIER2_KEY, SCORES_KEY), METRICS_KEY],
     group_name=GROUP,
     kinds={"python", "duckdb"},
     description=ABLATION.description,
@@ -199,10 +221,7 @@ def ablation_table(warehouse: Warehouse) -> Iterator[Any]:
     is_champions = read_folder(WORK / "aggregation") == bundle.aggregation.files()
     if is_champions:
         weeks = [*bundle.plan.validation_weeks, *bundle.plan.test_weeks]
-        wide = add_scheme_score(
-            widen({p: read_weeks(warehouse, c.address, weeks) for p, c in TIER1_CONTRACTS.items()}),
-            read_weeks(warehouse, TIER2_CONTRACT.address, weeks),
-        )
+        wide = _scored(warehouse, bundle, weeks).wide
     else:
         # the newest training was not promoted: its pillars scored no test week
         wide = fitted_on
@@ -222,7 +241,7 @@ def ablation_table(warehouse: Warehouse) -> Iterator[Any]:
 
 @dg.asset(
     key=_key(BLEND),
-    deps=[*weekly(LABELS_KEY, *TIER1_KEYS, TIER2_KEY), METRICS_KEY],
+    deps=[*weekly(LABELS_KEY, *TIER1_KEYS, TIER2_KEY, SCORES_KEY), METRICS_KEY],
     group_name=GROUP,
     kinds={"python", "duckdb"},
     description=BLEND.description,
@@ -233,8 +252,8 @@ def blend_table(warehouse: Warehouse) -> Iterator[Any]:
     """Measure every pillar's halves beside its blend."""
     bundle = _champion()
     weeks = [*bundle.plan.validation_weeks, *bundle.plan.test_weeks]
-    tables = {p: read_weeks(warehouse, c.address, weeks) for p, c in TIER1_CONTRACTS.items()}
-    tables[SCHEME_PILLAR] = read_weeks(warehouse, TIER2_CONTRACT.address, weeks)
+    scored = _scored(warehouse, bundle, weeks)
+    tables = {**scored.tier1, SCHEME_PILLAR: scored.tier2}
     alphas = {p: m.alpha for p, m in bundle.tier1.items()} | {SCHEME_PILLAR: bundle.tier2.alpha}
     variants, scores = ablation.blend_variants(tables, alphas)
     frame = compare_variants(
