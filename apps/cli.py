@@ -159,11 +159,14 @@ def _print_summary(summary: dict, reports: Path) -> None:
     if summary["not_available"]:
         missing = ", ".join(sorted(summary["not_available"]))
         console.print(f"[yellow]not available in this source[/yellow]: {missing}")
+    for pillar, weakened in summary["weakened_pillars"].items():
+        console.print(f"[yellow]weakened[/yellow] {pillar}: {weakened['text']}")
     console.print(
         Panel(
             f"summary    {reports / 'summary.json'}\n"
             "marts      make sql      (DuckDB shell on the published marts, also while a run goes on)\n"
             "lineage    make ui       (Dagster: assets, checks, runs)\n"
+            f"features   {reports / 'catalogue.html'}\n"
             "columns    make docs     (dbt docs)",
             title="where to look next",
             title_align="left",
@@ -364,6 +367,7 @@ def promote(
 def dossier() -> None:
     """Write the model dossier and the monitoring page from the published marts."""
     _environment()
+    _need_marts()
     with console.status("loading definitions ..."):
         from orchestration.dossier import DossierError, write_dossier, write_monitoring
     try:
@@ -394,6 +398,7 @@ def thresholds(
     from pydantic import ValidationError
 
     _environment()
+    _need_marts()
     from ml_assets.config import Settings, ThresholdConfig
 
     given = {"confidence_ratio": confidence, "tolerable_ratio": tolerable}
@@ -519,6 +524,15 @@ def docs(port: Annotated[int, typer.Option(help="port of the docs server")] = 80
     place = ["--project-dir", str(DBT_PROJECT.project_dir), "--profiles-dir", str(DBT_PROJECT.profiles_dir)]
     subprocess.run([*dbt, "docs", "generate", *place], check=True)
     subprocess.run([*dbt, "docs", "serve", "--port", str(port), *place], check=False)
+
+
+def _need_marts() -> None:
+    """Stop with what to do where nothing is published yet, before anything slow is imported."""
+    from ml_assets.config import Settings
+
+    serving = Settings().serving
+    if not serving.exists():
+        _fail(f"There are no published marts yet ({serving}). Run `make run` first.")
 
 
 def _fail(message: str) -> None:

@@ -151,7 +151,11 @@ def figure(drawing: go.Figure, title: str, height: int = 380) -> str:
         font={"family": "system-ui, Segoe UI, sans-serif", "size": 12, "color": "#1c2733"},
         legend={"orientation": "h", "y": -0.18},
     )
-    inner = drawing.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False, "responsive": True})
+    # Plotly's own ids are random, and a page made twice from the same frames is to be the same
+    name = "figure-" + "".join(c if c.isalnum() else "-" for c in title.lower())
+    inner = drawing.to_html(
+        full_html=False, include_plotlyjs=False, div_id=name, config={"displaylogo": False, "responsive": True}
+    )
     return f'<figure role="img" aria-label="{html.escape(title)}" style="margin:1rem 0">{inner}</figure>'
 
 
