@@ -188,6 +188,26 @@ def test_client_without_history_has_a_row() -> None:
     assert row["p1_inflow_median_90d_base"] is None
 
 
+def test_the_leap_day_is_a_day_of_its_windows() -> None:
+    # 4 March 2024: 30 days back is 3 February because of 29 February
+    got = one([txn(date(2024, 2, 29), "10.00"), txn(date(2024, 2, 3), "20.00"), txn(date(2024, 2, 2), "40.00")])
+    assert got["p1_inflow_count_7d_count"] == 1
+    assert got["p1_inflow_sum_30d_base"] == 30.0
+    assert got["p1_inflow_sum_90d_base"] == 70.0
+    assert got["p1_inflow_median_30d_base"] == 15.0
+    assert got["p1_active_days_30d_count"] == 2
+
+
+def test_a_client_younger_than_every_window() -> None:
+    got = one([txn(days_before(2), "10.00"), txn(days_before(1), "30.00", "outbound")])
+    for w in (7, 30, 90):
+        assert got[f"p1_turnover_sum_{w}d_base"] == 40.0
+    # rates are per day of the window, whatever the client's age: 7 days hold all that 90 hold
+    assert got["p1_turnover_acceleration_7d_factor"] == pytest.approx(90 / 7)
+    for name in ("p1_inflow_baseline_7d_zscore", "p1_count_baseline_30d_zscore", "p1_outflow_record_30d_factor"):
+        assert got[name] is None, name
+
+
 def test_all_on_one_day_with_equal_amounts() -> None:
     got = one([txn(datetime(2024, 2, 29, h), "0.10") for h in range(10)])
     assert got["p1_active_days_7d_count"] == 1

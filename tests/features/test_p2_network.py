@@ -171,6 +171,85 @@ def test_an_empty_history_gives_a_row_per_pair() -> None:
     assert found["p2_degree_in_90d_count"].to_list() == [0]
 
 
+# --- edges --------------------------------------------------------------------------------------------------------
+
+
+def test_one_transaction() -> None:
+    found = one([row("c", "x", 12.34)])
+    assert (found["p2_degree_out_90d_count"], found["p2_degree_in_90d_count"]) == (1, 0)
+    assert found["p2_strength_out_sum_90d_base"] == 12.34
+    assert found["p2_counterparty_out_hhi_90d_ratio"] == 1.0
+    assert found["p2_counterparty_in_hhi_90d_ratio"] is None
+    assert found["p2_counterparty_out_std_90d_base"] is None
+    assert found["p2_payment_out_skewness_90d_value"] is None
+    assert found["p2_clustering_90d_ratio"] is None
+    assert found["p2_fan_out_width_90d_count"] == 1
+    assert found["p2_gather_scatter_width_90d_count"] == 0
+    assert found["p2_chain_length_max_90d_count"] == 1
+    assert [found[f"p2_cycle_length{k}_90d_count"] for k in range(2, 7)] == [0] * 5
+    assert found["p2_pagerank_90d_ratio"] + one([row("c", "x", 12.34)], "x")["p2_pagerank_90d_ratio"] == pytest.approx(
+        1
+    )
+
+
+def test_none_in_the_window() -> None:
+    found = one([row("c", "x", 50.0, 90.5), row("d", "y", 1.0, 3)])
+    for name in ("degree_in_90d_count", "degree_out_90d_count", "triangle_90d_count", "fan_in_width_90d_count"):
+        assert found[f"p2_{name}"] == 0, name
+    for name in ("pagerank_90d_ratio", "counterparty_out_hhi_90d_ratio", "first_seen_share_90d_ratio"):
+        assert found[f"p2_{name}"] is None, name
+
+
+def test_all_on_one_day_with_equal_amounts() -> None:
+    found = one([row("c", f"x{i}", 100.0, 5) for i in range(4)] + [row("c", "x0", 100.0, 5, txn_id="again")])
+    assert found["p2_degree_out_7d_count"] == 4
+    assert found["p2_counterparty_out_hhi_90d_ratio"] == pytest.approx((4 + 1 + 1 + 1) / 25)
+    assert found["p2_fan_out_width_90d_count"] == 4
+    # equal amounts have no shape
+    assert found["p2_payment_out_skewness_90d_value"] is None
+    assert found["p2_payment_out_kurtosis_90d_value"] is None
+    # all at one moment: nothing comes after anything
+    both_ways = one([row("c", "d", 100.0, 5), row("d", "c", 100.0, 5)])
+    assert both_ways["p2_reciprocal_share_90d_ratio"] == 1.0
+    assert both_ways["p2_cycle_length2_90d_count"] == 0
+
+
+def test_one_counterparty() -> None:
+    found = one([row("c", "x", float(amount), ago) for ago, amount in enumerate((10, 20, 60), start=1)])
+    assert found["p2_degree_out_90d_count"] == 1
+    assert found["p2_counterparty_out_share_max_90d_ratio"] == 1.0
+    assert found["p2_counterparty_out_mean_90d_base"] == 90.0
+    assert found["p2_counterparty_out_std_90d_base"] is None
+    # payments 10, 20, 60 around 30: deviations -20, -10, 30
+    second, third, fourth = 1400 / 3, (-8000 - 1000 + 27000) / 3, (160_000 + 10_000 + 810_000) / 3
+    assert found["p2_payment_out_skewness_90d_value"] == pytest.approx(third / second**1.5)
+    assert found["p2_payment_out_kurtosis_90d_value"] == pytest.approx(fourth / second**2)
+    assert found["p2_first_seen_share_30d_ratio"] == 1.0
+
+
+def test_the_leap_day_is_a_day_like_any_other() -> None:
+    # 90 days before Monday 27 May 2024 is 27 February: 29 February lies inside, and takes the place of 1 March
+    monday = date(2024, 5, 27)
+    inside = row("c", "x", 10.0) | {"txn_at": datetime(2024, 2, 29, 12), "known_date": date(2024, 2, 29)}
+    edge = row("c", "y", 10.0) | {"txn_at": datetime(2024, 2, 27), "known_date": date(2024, 2, 27)}
+    before = row("c", "z", 10.0) | {"txn_at": datetime(2024, 2, 26, 23, 59), "known_date": date(2024, 2, 26)}
+    assert one([inside, edge, before], as_of=monday)["p2_degree_out_90d_count"] == 2
+    # a cycle over the leap day lasts two days from 28 February to 1 March
+    cycle = [
+        row("c", "d", 10.0) | {"txn_at": datetime(2024, 2, 28), "known_date": date(2024, 2, 28)},
+        row("d", "c", 10.0) | {"txn_at": datetime(2024, 3, 1), "known_date": date(2024, 3, 1)},
+    ]
+    assert one(cycle, as_of=monday)["p2_cycle_length2_90d_count"] == 1
+
+
+def test_a_client_younger_than_the_window_is_measured_on_what_there_is() -> None:
+    young = [row("c", "x", 10.0, 3), row("c", "y", 10.0, 2)]
+    found = one([*young, row("old", "x", 5.0, 80)])
+    assert found["p2_degree_out_90d_count"] == found["p2_degree_out_7d_count"] == 2
+    assert found["p2_first_seen_share_90d_ratio"] == 1.0
+    assert one(young, as_of=AS_OF - timedelta(weeks=1))["p2_degree_out_90d_count"] == 0
+
+
 party = st.sampled_from([f"n{i}" for i in range(8)])
 made_row = st.builds(
     lambda c, o, cents, ago, direction, country, listed, late: row(
