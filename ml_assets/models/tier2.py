@@ -9,8 +9,9 @@ first level and, as Wolpert allows, from part of the first level's own inputs, s
 together is not lost between them. It is a committee of the folds' boosters (see :mod:`ml_assets.models.boosting`).
 
 A scheme's score is ``100 * (v * cosine * norm + (1 - v) * fired)``: cosine of the client's pillar vector with the
-scheme's signature; norm, the root mean square of the pillar scores over 100 (a cosine is blind to size); fired, the
-share of the computable indicators that fired; v is ``scheme_similarity_ratio``. A missing part leaves the other.
+scheme's signature; norm, the root mean square of what the pillar scores lie above their median, over 100 (a cosine is
+blind to size); fired, the weighed evidence of the scheme's indicators (without weights, the share of the computable
+ones that fired); v is ``scheme_similarity_ratio``. A missing part leaves the other.
 
 ``S_P6 = alpha * supervised + (1 - alpha) * template``: supervised is XGBoost, out-of-fold by client, template the
 highest scheme score; both are on the common scale, alpha is tuned on validation weeks as in tier 1.
@@ -59,7 +60,7 @@ def _scheme_columns(scheme: str) -> tuple[Column, ...]:
         Column(
             f"{scheme}_score",
             "number",
-            f"Alignment with {words}: cosine times norm, blended with the share of computable indicators that fired.",
+            f"Alignment with {words}: cosine times norm, blended with the weighed evidence of its indicators.",
             unit="score",
             null_rule="neither a cosine nor an indicator",
             minimum=0,
@@ -165,7 +166,8 @@ def scheme_scores(similarity: pl.DataFrame, indicators: pl.DataFrame, config: Mo
     Parameters
     ----------
     similarity : client_id, as_of_date, ``<scheme>_cosine_ratio`` and ``pillar_norm_score`` (0-100); sets the rows.
-    indicators : client_id, as_of_date, ``p6_<prefix>_fired_count`` and ``p6_<prefix>_computable_count``.
+    indicators : client_id, as_of_date, ``p6_<prefix>_fired_count`` and ``p6_<prefix>_computable_count``; where there,
+        ``p6_<prefix>_evidence_ratio`` takes the place of the share of computable indicators that fired.
 
     Returns
     -------
@@ -174,9 +176,12 @@ def scheme_scores(similarity: pl.DataFrame, indicators: pl.DataFrame, config: Mo
         cosine nor an indicator is there.
     """
     counts = [f"p6_{prefix}_{what}_count" for prefix in SCHEME_PREFIXES.values() for what in ("fired", "computable")]
+    evidence = [
+        n for n in (f"p6_{prefix}_evidence_ratio" for prefix in SCHEME_PREFIXES.values()) if n in indicators.columns
+    ]
     cosines = [f"{s}_cosine_ratio" for s in SCHEMES]
     rows = similarity.select(*GRAIN, *cosines, "pillar_norm_score").join(
-        indicators.select(*GRAIN, *counts), on=list(GRAIN), how="left"
+        indicators.select(*GRAIN, *counts, *evidence), on=list(GRAIN), how="left"
     )
     share = config.scheme_similarity_ratio
     columns: list[pl.Expr] = []
@@ -184,7 +189,8 @@ def scheme_scores(similarity: pl.DataFrame, indicators: pl.DataFrame, config: Mo
         cosine = pl.col(f"{scheme}_cosine_ratio").cast(pl.Float64).fill_nan(None).clip(0.0, 1.0)
         alike = cosine * pl.col("pillar_norm_score").cast(pl.Float64).fill_nan(None).clip(0.0, 100.0) / 100.0
         fired, known = pl.col(f"p6_{prefix}_fired_count"), pl.col(f"p6_{prefix}_computable_count")
-        hit = pl.when(known > 0).then(fired / known)
+        weighed = f"p6_{prefix}_evidence_ratio"
+        hit = pl.when(known > 0).then(pl.col(weighed) if weighed in evidence else fired / known)
         either = pl.when(alike.is_null()).then(hit).when(hit.is_null()).then(alike)
         columns += [
             cosine,
