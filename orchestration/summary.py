@@ -9,6 +9,7 @@ from typing import Any
 
 import duckdb
 
+from ml_assets.features.catalogue import NO_INPUT
 from orchestration.defs.resources import SETTINGS
 
 TOP = 10
@@ -16,6 +17,32 @@ TOP = 10
 
 def _rows(con: duckdb.DuckDBPyConnection, sql: str) -> list[dict[str, Any]]:
     return con.sql(sql).pl().to_dicts()
+
+
+def weakened_pillars(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Pillars that lost features, from rows of ``marts.rpt_weakened_pillars``, with one line of text each.
+
+    >>> row = {"pillar": "p4_typology", "column_name": "counterparty_country", "reason": "the file has none"}
+    >>> row |= {"null_count": 12, "pillar_null_count": 12, "feature_count": 46}
+    >>> weakened_pillars([row])["p4_typology"]["text"]
+    '12 of 46 features null: no counterparty_country (12)'
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        entry = found.setdefault(
+            row["pillar"],
+            {"null_features": row["pillar_null_count"], "features": row["feature_count"], "missing": {}, "text": ""},
+        )
+        entry["missing"][row["column_name"]] = {"null_features": row["null_count"], "reason": row["reason"]}
+    for entry in found.values():
+        lacks = [
+            f"no {name} ({m['null_features']})"
+            if name != NO_INPUT
+            else f"no client meets the rule ({m['null_features']})"
+            for name, m in entry["missing"].items()
+        ]
+        entry["text"] = f"{entry['null_features']} of {entry['features']} features null: {', '.join(lacks)}"
+    return found
 
 
 def build_summary(serving: Path) -> dict[str, Any]:
@@ -39,6 +66,11 @@ def build_summary(serving: Path) -> dict[str, Any]:
             f"order by rank_in_week_count limit {TOP}",
         )
         missing = _rows(con, "select * from marts.rpt_not_available order by column_name")
+        weakened = _rows(
+            con,
+            "select pillar, column_name, reason, null_count, pillar_null_count, feature_count "
+            "from marts.rpt_weakened_pillars order by pillar, null_count desc, column_name",
+        )
         notes = _rows(con, "select notes from marts.rpt_calendar")[0]["notes"]
         decision = _rows(
             con,
@@ -76,6 +108,7 @@ def build_summary(serving: Path) -> dict[str, Any]:
         "reasons": sorted(reasons),
         "top_clients": top,
         "not_available": {m["column_name"]: m["reason"] for m in missing},
+        "weakened_pillars": weakened_pillars(weakened),
     }
 
 

@@ -129,17 +129,21 @@ def rank_table(ranks: pl.DataFrame) -> pl.DataFrame:
     """Planted scheme against scoring scheme.
 
     One row per pair, sorted: ``clients``, ``median_best_rank``, ``median_rank`` (of the clients' medians),
-    ``in_top_hundredth`` (share of the clients whose best rank lies in the top 1 % of its week) and ``is_top`` (share of
-    the clients that no other scheme ranks higher).
+    ``in_top_hundredth`` (share of the clients whose best rank lies in the top 1 % of its week), ``is_top`` (share of
+    the clients that no other scheme ranks higher on their best date) and ``is_top_by_median`` (the same by the median
+    rank of all dates: a best rank of many weeks is an extreme, and extremes tie at 1).
     """
+    middle = pl.col("median_rank_count")
     return (
-        ranks.group_by("planted_scheme", "scored_scheme")
+        ranks.with_columns((middle == middle.min().over("client_id", "planted_scheme")).alias("is_top_by_median"))
+        .group_by("planted_scheme", "scored_scheme")
         .agg(
             pl.len().alias("clients"),
             pl.col("best_rank_count").median().alias("median_best_rank"),
             pl.col("median_rank_count").median().alias("median_rank"),
             (pl.col("best_rank_ratio") <= 0.01).mean().alias("in_top_hundredth"),
             pl.col("is_top_scheme").mean().alias("is_top"),
+            pl.col("is_top_by_median").mean(),
         )
         .sort("planted_scheme", "scored_scheme")
     )

@@ -54,10 +54,13 @@ from ml_assets.contracts.table import Column, TableContract
 from ml_assets.features.columns import feature, pillar_contract
 from ml_assets.features.history import History, Spine
 from ml_assets.features.scheme_templates import (
+    BELOW,
+    FULL_WEIGHT,
     INDICATORS,
     PREFIXES,
     ROW_COLUMNS,
     SCORE_COLUMNS,
+    WEIGHTS,
     Indicator,
     Scheme,
     Template,
@@ -90,6 +93,9 @@ SECTOR_LISTS: Final[dict[str, Scheme]] = {
     "business_flow_sectors": Scheme.MSB_PROFESSIONAL,
 }
 """Lists read from ``scheme_sectors``, with the scheme under which they stand there."""
+
+MEDIAN_SCORE: Final = 50.0
+"""Pillar score of the median training row, on the common scale of the pillars."""
 
 WEAK_OCCUPATIONS: Final = ("student", "homemaker", "unemployed")
 """Occupations both Athena alerts and 18/19-SIDEL-025 name for mules."""
@@ -126,6 +132,14 @@ def _summary_columns() -> list[Column]:
                 f"number of these that are not null: {names}",
                 maximum=float(len(indicators_of(scheme))),
             ),
+            feature(
+                f"p6_{prefix}_evidence_ratio",
+                f"How much the indicators together say for {title}: a few that are specific say more than many shared.",
+                f"1 - product over the computable indicators of (1 - weight / {FULL_WEIGHT:g} x strength), strength 1 "
+                f"from the threshold on, below it {BELOW:g} x value / threshold; weights of the scheme catalogue",
+                null_rule="none of the scheme's indicators is computable",
+                source="judgement of this project; combination of independent evidence as a noisy or (Pearl 1988)",
+            ),
         ]
     return columns
 
@@ -148,7 +162,7 @@ CONTRACT: Final[TableContract] = pillar_contract(
         *_summary_columns(),
     ],
 )
-"""``features.feat_p6_scheme``: one column per indicator, then fired and computable counts per scheme."""
+"""``features.feat_p6_scheme``: one column per indicator, then fired and computable counts and evidence per scheme."""
 
 HITS_CONTRACT: Final[TableContract] = TableContract(
     schema="features",
@@ -905,6 +919,11 @@ class _Pairs:
         return self.is_one_of("industry", ("household",))
 
     @property
+    def is_company(self) -> NDArray[np.float64]:
+        """1 for all but private persons."""
+        return 1.0 - self.is_household
+
+    @property
     def is_trader(self) -> NDArray[np.float64]:
         """1 for firms in an exposed trade."""
         return self.is_one_of("industry", self.rows.sectors["trade_exposed_sectors"])
@@ -946,6 +965,13 @@ def _limit(p: _Pairs, i: Indicator, name: str) -> float:
 def _reaches(p: _Pairs, i: Indicator, cents: NDArray, name: str) -> NDArray[np.bool_]:
     """Are ``cents`` at or over the money condition ``name``."""
     return cents >= p.rows.cents_of(_limit(p, i, name))
+
+
+def _reaches_size(p: _Pairs, i: Indicator, cents: NDArray) -> NDArray[np.bool_]:
+    """Are ``cents`` at or over the minimum value for a client of this size (``scheme_templates.TRADE_SIZE``)."""
+    most, least = p.rows.cents_of(_limit(p, i, "minimum_value")), p.rows.cents_of(_limit(p, i, "least_minimum"))
+    declared = np.rint(_number(p.profiles, "expected_turnover") * 100 * _limit(p, i, "minimum_turnover_share"))
+    return cents >= np.where(np.isnan(declared), most, np.clip(declared, least, most))
 
 
 def _rows_of(name: str) -> _Evidence:
@@ -1034,7 +1060,7 @@ def _sudden_wires(p: _Pairs, i: Indicator) -> NDArray:
     since = p.as_of - config.baseline_gap_days - 7 * weeks
     past = _sum_since(low, high, p.as_of, h.known_day, h.day, since, p.rows.cents, p.rows.mask("wire_in"))
     share = p.over_own_mean(recent, i.window_days, past, _limit(p, i, "minimum_baseline_weeks"))
-    return _where(share, _reaches(p, i, recent, "minimum_value"))
+    return _where(share, _reaches_size(p, i, recent))
 
 
 def _corridor_mismatch(p: _Pairs, i: Indicator) -> NDArray:
@@ -1047,14 +1073,14 @@ def _corridor_mismatch(p: _Pairs, i: Indicator) -> NDArray:
     inflow = p.total("trade_in", i.window_days)
     through = _ratio(p.matched("trade_in", "trade_out", _limit(p, i, "reach"), i.window_days), inflow)
     value = np.minimum(np.nan_to_num(distance), through)
-    return _where(value, _reaches(p, i, inflow, "minimum_value"), p.is_trader)
+    return _where(value, _reaches_size(p, i, inflow), p.is_company)
 
 
 def _shell_share(p: _Pairs, i: Indicator) -> NDArray:
     inflow, outflow = p.total("wire_in", i.window_days), p.total("wire_out", i.window_days)
     through = _ratio(p.matched("wire_in", "wire_out", _limit(p, i, "reach"), i.window_days), inflow)
     share = _ratio(p.total("wire_shell", i.window_days), inflow + outflow)
-    return _where(share, _reaches(p, i, inflow, "minimum_value"), through >= _limit(p, i, "least_through_flow"))
+    return _where(share, _reaches_size(p, i, inflow), through >= _limit(p, i, "least_through_flow"))
 
 
 def _round_wires(p: _Pairs, i: Indicator) -> NDArray:
@@ -1065,23 +1091,24 @@ def _round_wires(p: _Pairs, i: Indicator) -> NDArray:
 def _atypical_sectors(p: _Pairs, i: Indicator) -> NDArray:
     whole = p.total("with_sector", i.window_days)
     share = _ratio(p.total("atypical", i.window_days), whole)
-    return _where(share, _reaches(p, i, whole, "minimum_value"), p.is_trader)
+    return _where(share, _reaches_size(p, i, whole), p.is_trader)
 
 
 def _no_running_costs(p: _Pairs, i: Indicator) -> NDArray:
     outflow = p.total("outbound", i.window_days)
     other = outflow - p.total("running_costs", i.window_days)
-    return _where(_ratio(other, outflow), _reaches(p, i, outflow, "minimum_value"), p.is_trader)
+    wires = np.maximum(p.total("wire_in", i.window_days), p.total("wire_out", i.window_days))
+    return _where(_ratio(other, outflow), _reaches_size(p, i, wires), p.is_company)
 
 
 def _usd_flow_through(p: _Pairs, i: Indicator) -> NDArray:
     inflow, outflow = p.total("usd_in", i.window_days), p.total("usd_out", i.window_days)
     share = _ratio(np.minimum(inflow, outflow), np.maximum(inflow, outflow))
-    return _where(share, _reaches(p, i, inflow, "minimum_value"))
+    return _where(share, _reaches_size(p, i, inflow))
 
 
 def _one_off_partners(p: _Pairs, i: Indicator) -> NDArray:
-    return _where(p.partners("wire", i.window_days)[:, 2], p.is_trader)
+    return _where(p.partners("wire", i.window_days)[:, 2], p.is_company)
 
 
 def _legal_settlement(p: _Pairs, i: Indicator) -> NDArray:
@@ -1093,7 +1120,7 @@ def _jump_scatter(p: _Pairs, i: Indicator) -> NDArray:
     past = p.window_cents("baseline_inflow_sum_base")
     jump = p.over_own_mean(recent, i.window_days, past, _limit(p, i, "minimum_baseline_weeks"))
     jumped = np.where(np.isnan(jump), np.nan, jump >= _limit(p, i, "jump"))
-    return _where(p.partners("other_out", i.window_days)[:, 1], _reaches(p, i, recent, "minimum_value"), jumped)
+    return _where(p.partners("other_out", i.window_days)[:, 1], _reaches_size(p, i, recent), jumped)
 
 
 def _fan_out(p: _Pairs, i: Indicator) -> NDArray:
@@ -1273,12 +1300,18 @@ def _feature_frame(spine: Spine, config: FeatureConfig, values: dict[str, NDArra
     for scheme, prefix in PREFIXES.items():
         fired = np.zeros(len(spine), dtype=np.int64)
         computable = np.zeros(len(spine), dtype=np.int64)
+        doubt = np.ones(len(spine))
         for i in indicators_of(scheme):
-            fired += _fired(i, values[i.name], config)
-            computable += ~np.isnan(values[i.name])
+            value = values[i.name]
+            has_fired = _fired(i, value, config)
+            fired += has_fired
+            computable += ~np.isnan(value)
+            below = BELOW * np.clip(np.nan_to_num(value) / _threshold(i, config), 0.0, 1.0)
+            doubt *= 1.0 - WEIGHTS[i.name] / FULL_WEIGHT * np.where(has_fired, 1.0, below)
         counts += [
             pl.Series(f"p6_{prefix}_fired_count", np.where(computable == 0, np.nan, fired), nan_to_null=True),
             pl.Series(f"p6_{prefix}_computable_count", computable),
+            pl.Series(f"p6_{prefix}_evidence_ratio", np.where(computable == 0, np.nan, 1.0 - doubt), nan_to_null=True),
         ]
     return CONTRACT.conform(frame.with_columns(counts))
 
@@ -1417,23 +1450,26 @@ def similarity(pillar_scores: pl.DataFrame, templates: Mapping[Scheme, Template]
     DataFrame, one row per row of ``pillar_scores``, in its order: client_id, as_of_date,
     ``<scheme>_cosine_ratio`` (0-1), ``pillar_norm_score`` (0-100) and ``present_pillars_count``.
 
-    The vector is taken over the *present* pillars only, and the signature over the same ones, so a missing
+    A pillar counts with what its score lies above :data:`MEDIAN_SCORE`, put on 0-100: a score at or under the median
+    of the training rows says nothing of any scheme, and five medians would point nearly the same way as each
+    signature. The vector is taken over the *present* pillars only, and the signature over the same ones, so a missing
     pillar is neither 0 nor a guess. ``pillar_norm_score`` is the Euclidean norm over the square root of the
-    present pillars, which keeps it 0-100 however many there are. Cosine is null where no pillar is present or
-    all present scores are 0 (an angle needs a length); the norm is null where none is present. With one present
-    pillar the cosine is 1 for every scheme: read it together with ``present_pillars_count``. All entries being
-    non-negative, cosines lie close together; the norm and the fired counts carry what the angle leaves out.
+    present pillars, which keeps it 0-100 however many there are. Cosine and norm are null where no pillar is present;
+    both are 0 where none lies above the median: nothing points anywhere. With one pillar above it the cosine is the
+    signature's share of that pillar: read it together with the norm and the fired counts.
     """
     scores = _scores(pillar_scores)
     here = ~np.isnan(scores)
-    filled = np.where(here, scores, 0.0)
+    above = np.maximum(scores - MEDIAN_SCORE, 0.0) * (100.0 / (100.0 - MEDIAN_SCORE))
+    filled = np.where(here, above, 0.0)
     present = here.sum(axis=1)
     norm = np.sqrt((filled * filled).sum(axis=1))
     out = {}
     for scheme, template in templates.items():
         signature = np.where(here, np.array(template.signature), 0.0)
         lengths = norm * np.sqrt((signature * signature).sum(axis=1))
-        cosine = np.divide((filled * signature).sum(axis=1), lengths, out=np.full(len(norm), np.nan), where=lengths > 0)
+        empty = np.where(present > 0, 0.0, np.nan)
+        cosine = np.divide((filled * signature).sum(axis=1), lengths, out=empty, where=lengths > 0)
         out[f"{scheme.value}_cosine_ratio"] = np.minimum(cosine, 1.0)
     size = np.divide(norm, np.sqrt(present), out=np.full(len(norm), np.nan), where=present > 0)
     return pillar_scores.select("client_id", "as_of_date").with_columns(

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
 from typing import Final
@@ -115,6 +115,23 @@ TRADE_MINIMUM: Final = Limit(
     "The alert speaks of large-value transfers in steps of about US$50,000: five reporting thresholds.",
     TRADE_MSB,
 )
+TRADE_SHARE: Final = Limit(
+    "minimum_turnover_share",
+    1 / 6,
+    "ratio",
+    "Large is relative: two months of the declared turnover are large for a firm too small for five thresholds.",
+    TRADE_MSB,
+)
+TRADE_FLOOR: Final = Limit(
+    "least_minimum",
+    0.5,
+    "reporting_thresholds",
+    "However small the firm, under half a reporting threshold a share rests on one or two invoices.",
+    TRADE_MSB,
+)
+TRADE_SIZE: Final = (TRADE_MINIMUM, TRADE_SHARE, TRADE_FLOOR)
+"""What the minimum value is made of: the least of the minimum and the share of the declared turnover, not under the
+floor; the minimum itself where no turnover is declared."""
 BASELINE_WEEKS: Final = Limit(
     "minimum_baseline_weeks",
     8.0,
@@ -411,6 +428,7 @@ def _underground_banking() -> tuple[Indicator, ...]:
 def _trade_based() -> tuple[Indicator, ...]:
     s = Scheme.TRADE_BASED
     trader = "; 0 for clients outside trade_exposed_sectors"
+    company = "; 0 for private persons"
     return (
         Indicator(
             s,
@@ -436,7 +454,7 @@ def _trade_based() -> tuple[Indicator, ...]:
             "inbound wires",
             TRADE_MSB,
             (*_MONEY, "channel"),
-            (TRADE_MINIMUM, BASELINE_WEEKS),
+            (*TRADE_SIZE, BASELINE_WEEKS),
             "fewer than eight whole baseline weeks are known",
         ),
         Indicator(
@@ -445,7 +463,7 @@ def _trade_based() -> tuple[Indicator, ...]:
             "Wires come from some countries of the trade corridor and leave at once to others.",
             "min(total variation distance between the country shares of corridor wires in and out, first-in-first-out "
             "share of corridor wires in that left by corridor wire within the reach); 0 below the minimum value"
-            + trader,
+            + company,
             90,
             _limit(
                 "fires",
@@ -459,7 +477,7 @@ def _trade_based() -> tuple[Indicator, ...]:
             (*_MONEY, "channel", "counterparty_country", "industry"),
             (
                 _limit("reach", 240, "hours", "Trade credit runs for weeks; ten days is money passing.", TRADE_MSB),
-                TRADE_MINIMUM,
+                *TRADE_SIZE,
             ),
         ),
         Indicator(
@@ -483,7 +501,7 @@ def _trade_based() -> tuple[Indicator, ...]:
                     "costs leave less than 0.7 to pass on so soon.",
                     TRADE_MSB,
                 ),
-                TRADE_MINIMUM,
+                *TRADE_SIZE,
             ),
         ),
         Indicator(
@@ -522,14 +540,14 @@ def _trade_based() -> tuple[Indicator, ...]:
             "payments with atypical sectors",
             TRADE_MSB,
             (*_MONEY, "counterparty_sector", "industry"),
-            (TRADE_MINIMUM,),
+            TRADE_SIZE,
         ),
         Indicator(
             s,
             "p6_tb_no_running_costs_90d_ratio",
-            "Share of a trading firm's payments that are neither wages, rent, utilities nor tax at home.",
-            "1 - outbound non-wire cents to domestic_operating_sectors / outbound cents; 0 below the minimum value"
-            + trader,
+            "Share of a firm's payments that are neither wages, rent, utilities nor tax at home, where it wires money.",
+            "1 - outbound non-wire cents to domestic_operating_sectors / outbound cents; 0 unless inbound or outbound "
+            "wires reach the minimum value" + company,
             90,
             _limit(
                 "fires",
@@ -540,8 +558,8 @@ def _trade_based() -> tuple[Indicator, ...]:
             ),
             "outbound payments",
             TRADE_MSB,
-            (*_MONEY, "counterparty_sector", "industry"),
-            (TRADE_MINIMUM,),
+            (*_MONEY, "channel", "counterparty_sector", "industry"),
+            TRADE_SIZE,
         ),
         Indicator(
             s,
@@ -559,13 +577,13 @@ def _trade_based() -> tuple[Indicator, ...]:
             "US-dollar wires",
             TRADE_MSB,
             (*_MONEY, "channel", "currency"),
-            (TRADE_MINIMUM,),
+            TRADE_SIZE,
         ),
         Indicator(
             s,
             "p6_tb_one_off_partners_90d_count",
             "Trading partners a firm wired with exactly once in its known year: many unrelated partners.",
-            "distinct counterparties with a wire in the window and no other wire in the baseline year" + trader,
+            "distinct counterparties with a wire in the window and no other wire in the baseline year" + company,
             90,
             _limit(
                 "fires",
@@ -635,7 +653,7 @@ def _msb_professional() -> tuple[Indicator, ...]:
             (*_MONEY, "counterparty_id"),
             (
                 _limit("jump", JUMP, "ratio", "Sudden inflow: at least three times the own mean.", TRADE_MSB),
-                TRADE_MINIMUM,
+                *TRADE_SIZE,
                 BASELINE_WEEKS,
             ),
             "fewer than eight whole baseline weeks are known",
@@ -845,14 +863,75 @@ def _msb_professional() -> tuple[Indicator, ...]:
             TRADE_MSB,
             (*_MONEY, "channel", "counterparty_id", "counterparty_country"),
             (
-                _limit("reach", 240, "hours", "Ten days.", TRADE_MSB),
+                _limit(
+                    "reach", 240, "hours", "Ten days: what is paid on in this time was never meant to stay.", TRADE_MSB
+                ),
                 _limit("minimum_payees", 5, "count", "Multiple third parties; a family's bills are fewer.", TRADE_MSB),
             ),
         ),
     )
 
 
-INDICATORS: Final[tuple[Indicator, ...]] = (*_underground_banking(), *_trade_based(), *_msb_professional())
+SHARED, TYPICAL, SPECIFIC = 1.0, 2.0, 3.0
+_WEIGHT_REASONS: Final = {
+    SHARED: "Shared: other schemes and many honest clients show the same; it says how much, not which.",
+    TYPICAL: "Typical: the alert leads with it, but other schemes or some trades show it too.",
+    SPECIFIC: "Specific: the method of this scheme itself; hardly anyone else does it.",
+}
+WEIGHTS: Final[Mapping[str, float]] = {
+    "p6_ub_pass_through_30d_ratio": SHARED,
+    "p6_ub_corridor_exit_30d_base": SPECIFIC,
+    "p6_ub_corridor_onward_30d_ratio": TYPICAL,
+    "p6_ub_msb_sender_30d_base": TYPICAL,
+    "p6_ub_cash_to_draft_30d_base": SPECIFIC,
+    "p6_ub_casino_over_turnover_90d_factor": SPECIFIC,
+    "p6_ub_first_seen_depositors_30d_count": TYPICAL,
+    "p6_ub_deposit_round_trip_90d_base": TYPICAL,
+    "p6_ub_loop_value_30d_base": SHARED,
+    "p6_ub_volume_over_profile_90d_factor": SHARED,
+    "p6_ub_draft_to_casino_90d_base": SPECIFIC,
+    "p6_tb_small_exposed_wires_90d_factor": TYPICAL,
+    "p6_tb_sudden_wires_30d_ratio": TYPICAL,
+    "p6_tb_corridor_mismatch_90d_ratio": SPECIFIC,
+    "p6_tb_shell_share_90d_ratio": SPECIFIC,
+    "p6_tb_round_wires_90d_ratio": SPECIFIC,
+    "p6_tb_atypical_sectors_90d_ratio": TYPICAL,
+    "p6_tb_no_running_costs_90d_ratio": SHARED,
+    "p6_tb_usd_flow_through_30d_ratio": SPECIFIC,
+    "p6_tb_one_off_partners_90d_count": TYPICAL,
+    "p6_tb_legal_settlement_90d_base": SHARED,
+    "p6_tb_cash_to_corridor_30d_base": TYPICAL,
+    "p6_msb_jump_scatter_30d_count": SPECIFIC,
+    "p6_msb_fan_out_30d_count": TYPICAL,
+    "p6_msb_currency_churn_30d_count": TYPICAL,
+    "p6_msb_currency_entropy_90d_bits": TYPICAL,
+    "p6_msb_personal_as_msb_30d_ratio": SPECIFIC,
+    "p6_msb_structured_exchange_30d_count": SPECIFIC,
+    "p6_msb_weak_profile_volume_90d_factor": SHARED,
+    "p6_msb_wires_to_drafts_30d_base": SPECIFIC,
+    "p6_msb_self_drafts_90d_base": SPECIFIC,
+    "p6_msb_same_day_cash_30d_count": TYPICAL,
+    "p6_msb_mixed_flows_90d_ratio": SHARED,
+    "p6_msb_new_account_volume_90d_factor": SHARED,
+    "p6_msb_corridor_payout_30d_base": TYPICAL,
+}
+"""How much each indicator says for its own scheme: judgement on three levels, each with its reason."""
+
+
+def _weighed(indicator: Indicator) -> Indicator:
+    level = WEIGHTS[indicator.name]
+    return replace(indicator, weight=_limit("weight", level, "weight", _WEIGHT_REASONS[level], indicator.source))
+
+
+FULL_WEIGHT: Final = 6.0
+"""Weight at which one fired indicator alone would be certainty: twice the greatest weight, so that a specific indicator
+alone is even odds and two of them three to one."""
+BELOW: Final = 0.5
+"""Strength to which an indicator rises in proportion until it fires: just under a threshold is not nothing."""
+
+INDICATORS: Final[tuple[Indicator, ...]] = tuple(
+    _weighed(i) for i in (*_underground_banking(), *_trade_based(), *_msb_professional())
+)
 """The catalogue: every computable indicator, in column order."""
 
 

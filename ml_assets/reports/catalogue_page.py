@@ -43,6 +43,7 @@ th { background: var(--back); font-weight: 600; }
 th.sortable { cursor: pointer; white-space: nowrap; } th.sortable::after { content: " \\2195"; color: #9fb0bf; }
 td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 td .name { font-family: ui-monospace, monospace; font-size: 12.5px; overflow-wrap: anywhere; }
+#features td:first-child { min-width: 17rem; }
 td .small { color: var(--soft); font-size: 12.5px; display: block; margin-top: .15rem; }
 tr.null td { background: #fbf3ea; }
 .chip { display: inline-block; background: var(--back); border: 1px solid var(--line); border-radius: 3px;

@@ -91,4 +91,4 @@ def test_without_truth_or_without_schemes_there_is_nothing_to_rank() -> None:
 
 def test_table_of_planted_against_scoring_scheme() -> None:
     out = s.rank_table(s.scheme_ranks(SCORES, truth(D - timedelta(days=30), D), SCHEMES))
-    assert out.rows() == [("tide", "storm", 1, 3.0, 3.0, 0.0, 0.0), ("tide", "tide", 1, 1.0, 2.5, 0.0, 1.0)]
+    assert out.rows() == [("tide", "storm", 1, 3.0, 3.0, 0.0, 0.0, 0.0), ("tide", "tide", 1, 1.0, 2.5, 0.0, 1.0, 1.0)]

@@ -18,7 +18,15 @@ from polars.testing import assert_frame_equal
 from ml_assets.config import FeatureConfig
 from ml_assets.features import p6_scheme
 from ml_assets.features.history import build_history, build_spine
-from ml_assets.features.scheme_templates import INDICATORS, PREFIXES, SCORE_COLUMNS, TEMPLATES, Scheme
+from ml_assets.features.scheme_templates import (
+    FULL_WEIGHT,
+    INDICATORS,
+    PREFIXES,
+    SCORE_COLUMNS,
+    TEMPLATES,
+    WEIGHTS,
+    Scheme,
+)
 
 D = date(2024, 7, 1)
 CONFIG = FeatureConfig()
@@ -605,12 +613,15 @@ def test_conditions_that_do_not_hold_give_zero() -> None:
     zero("p6_tb_small_exposed_wires_90d_factor", profile={**TRADER, "industry": "restaurant"})
     zero("p6_tb_corridor_mismatch_90d_ratio", profile=PERSON)
     zero("p6_tb_round_wires_90d_ratio", [row(9, 50_000, "inbound", channel="wire")] * 2)
-    zero("p6_tb_sudden_wires_30d_ratio", [row(10, 49_999.99, "inbound", channel="wire")])
+    large = {**TRADER, "expected_turnover": 600_000.0}
+    zero("p6_tb_sudden_wires_30d_ratio", [row(10, 49_999.99, "inbound", channel="wire")], profile=large)
     zero(
         "p6_msb_jump_scatter_30d_count",
         windows={"inflow_sum_30d_base": 59_999.0, "baseline_inflow_sum_base": 224_000.0},
     )
-    zero("p6_msb_jump_scatter_30d_count", windows={"inflow_sum_30d_base": 49_999.99})
+    zero("p6_msb_jump_scatter_30d_count", profile=large, windows={"inflow_sum_30d_base": 49_999.99})
+    zero("p6_tb_one_off_partners_90d_count", profile=PERSON)
+    zero("p6_tb_no_running_costs_90d_ratio", profile=PERSON)
     zero("p6_msb_currency_entropy_90d_bits", CASES["p6_msb_currency_entropy_90d_bits"].rows[:2])
     zero("p6_msb_personal_as_msb_30d_ratio", profile=TRADER)
     zero("p6_msb_weak_profile_volume_90d_factor", profile=PERSON)
@@ -619,6 +630,47 @@ def test_conditions_that_do_not_hold_give_zero() -> None:
     zero("p6_msb_mixed_flows_90d_ratio", CASES["p6_msb_mixed_flows_90d_ratio"].rows[1:])
     zero("p6_msb_new_account_volume_90d_factor", profile={**PERSON, "account_age_days": 181})
     zero("p6_msb_corridor_payout_30d_base", CASES["p6_msb_corridor_payout_30d_base"].rows[:5])
+
+
+@pytest.mark.parametrize(
+    ("declared", "least"),
+    [
+        (None, 50_000.0),  # nothing declared: five reporting thresholds
+        (600_000.0, 50_000.0),  # a sixth would be 100,000: still five thresholds
+        (300_000.0, 50_000.0),
+        (240_000.0, 40_000.0),  # two months of the turnover
+        (12_000.0, 5_000.0),  # never under half a threshold
+        (0.0, 5_000.0),
+    ],
+)
+def test_what_is_large_depends_on_the_size_of_the_firm(declared: float | None, least: float) -> None:
+    name, profile = "p6_tb_usd_flow_through_30d_ratio", {**TRADER, "expected_turnover": declared}
+    both = [
+        row(9, least, "inbound", channel="wire", currency="USD"),
+        row(8, least, "outbound", channel="wire", currency="USD"),
+    ]
+    assert value_of(name, both, profile) == 1.0
+    cent_less = [{**r, "amount_base": least - 0.01} for r in both]
+    assert value_of(name, cent_less, profile) == 0.0
+
+
+def test_evidence_weighs_what_is_specific_and_half_of_what_nearly_fired() -> None:
+    name = "p6_ub_evidence_ratio"
+    casino = [row(5, 36_500 * 0.5 * 90 / 365 / 2, "outbound", sector="casino", channel="card")]
+    assert value_of("p6_ub_casino_over_turnover_90d_factor", casino) == pytest.approx(0.25)
+    # specific (3 of 6), half way to its threshold: half of half of a half; ordinary rows add nothing
+    assert value_of(name, casino) == pytest.approx(1 - (1 - 0.5 * 0.25))
+    twice = [{**casino[0], "amount_base": casino[0]["amount_base"] * 2}]
+    assert value_of(name, twice) == pytest.approx(0.5)
+    # far over the threshold says no more than over it
+    assert value_of(name, [{**casino[0], "amount_base": 9_000.0}]) == pytest.approx(0.5)
+    assert build([], pairs=[("A", D)])[name].to_list() == [None]
+
+
+def test_every_indicator_has_a_weight_of_the_catalogue() -> None:
+    for i in INDICATORS:
+        assert i.weight is not None
+        assert i.weight.value == WEIGHTS[i.name] <= FULL_WEIGHT / 2
 
 
 @pytest.mark.parametrize(
@@ -833,20 +885,20 @@ def _scores(**scores: float | None) -> pl.DataFrame:
 
 def test_similarity_is_one_along_the_signature_and_ignores_size() -> None:
     for scheme, template in TEMPLATES.items():
-        for size in (1.0, 15.0):
-            scores = dict(zip(SCORE_COLUMNS, (size * w for w in template.weights), strict=True))
+        for size in (1.0, 10.0):
+            scores = dict(zip(SCORE_COLUMNS, (50.0 + size * w for w in template.weights), strict=True))
             got = p6_scheme.similarity(_scores(**scores), TEMPLATES)
             assert got[f"{scheme.value}_cosine_ratio"][0] == pytest.approx(1.0)
             for other in TEMPLATES:
                 assert (got[f"{other.value}_cosine_ratio"][0] > 0.9999) == (other == scheme)
-    small, large = (p6_scheme.similarity(_scores(**dict.fromkeys(SCORE_COLUMNS, s)), TEMPLATES) for s in (10.0, 80.0))
+    small, large = (p6_scheme.similarity(_scores(**dict.fromkeys(SCORE_COLUMNS, s)), TEMPLATES) for s in (55.0, 90.0))
     assert small["pillar_norm_score"][0] == pytest.approx(10)
     assert large["pillar_norm_score"][0] == pytest.approx(80)
 
 
 def test_similarity_leaves_missing_pillars_out() -> None:
     a, b = TEMPLATES[Scheme.UNDERGROUND_BANKING].weights[:2]
-    got = p6_scheme.similarity(_scores(s_p1_score=30.0, s_p2_score=40.0, s_p3_score=None), TEMPLATES)
+    got = p6_scheme.similarity(_scores(s_p1_score=65.0, s_p2_score=70.0, s_p3_score=None), TEMPLATES)
     assert got["present_pillars_count"][0] == 2
     assert got["pillar_norm_score"][0] == pytest.approx(50 / np.sqrt(2))
     expected = (30 * a + 40 * b) / (50 * np.hypot(a, b))
@@ -854,9 +906,18 @@ def test_similarity_leaves_missing_pillars_out() -> None:
     none = p6_scheme.similarity(_scores(s_p1_score=None), TEMPLATES)
     assert none["underground_banking_cosine_ratio"][0] is None
     assert none["pillar_norm_score"][0] is None
-    zero = p6_scheme.similarity(_scores(**dict.fromkeys(SCORE_COLUMNS, 0.0)), TEMPLATES)
-    assert zero["trade_based_cosine_ratio"][0] is None
-    assert zero["pillar_norm_score"][0] == 0.0
+
+
+def test_scores_at_or_under_the_median_point_nowhere() -> None:
+    quiet = p6_scheme.similarity(_scores(**dict.fromkeys(SCORE_COLUMNS, 50.0)), TEMPLATES)
+    assert quiet["trade_based_cosine_ratio"][0] == 0.0
+    assert quiet["pillar_norm_score"][0] == 0.0
+    # a pillar under the median is neither for nor against: as if it stood at the median
+    one, low = (
+        p6_scheme.similarity(_scores(s_p1_score=80.0, s_p2_score=other), TEMPLATES).drop("client_id")
+        for other in (50.0, 3.0)
+    )
+    assert_frame_equal(one, low, check_exact=True)
 
 
 def test_interactions_are_products_of_ratios() -> None:
