@@ -37,6 +37,13 @@ def temporal_cycles(graph: WeekGraph, window_days: int, max_length: int, steps_p
     known a cycle takes at least one day per payment. Every sequence of payments counts once, at its earliest
     payment; parallel payments make several cycles.
 
+    The Graph Feature Preprocessor counts otherwise, and its numbers are lower where parties pay each other more
+    than once: to each payment it gives the number of different pairs (closing payment, sequence of parties) among
+    the cycles the payment is on, so that parallel payments on the way are one bundle and only parallel closing
+    payments count one by one. It knows no longest length, its window includes payments exactly ``window`` apart as
+    ours does, and it forgets payments older than its ``time_window`` even while it is asked about them. Where no
+    ordered pair pays twice, both counts are the same; tests and benchmark hold both to one plain enumerator.
+
     The search is depth first from each payment, inside strongly connected components, one length after the
     other, and looks at ``steps_per_start`` payments at most per starting payment: cycles found until then count,
     so that a cut costs the longest cycles first. Cycles of 2 are always exact.

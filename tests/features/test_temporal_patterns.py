@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import date
-from itertools import combinations, permutations
+from itertools import combinations, pairwise, permutations
 
+import networkx as nx
 import numpy as np
 import polars as pl
 import pytest
@@ -94,6 +95,27 @@ def test_cycles_equal_brute_force(made: list[Payment], span: int, longest: int) 
         assert found[f"cycle_{k}"].to_list() == [counts[k, v] for v in graph.ids]
     np.testing.assert_allclose(found["cycle_retained"].to_numpy(), [kept.get(v, np.nan) for v in graph.ids])
     assert found["cycle_capped"].sum() == 0
+
+
+@settings(max_examples=40, deadline=None)
+@given(payments(6, 30), st.integers(2, 12))
+def test_cycles_equal_ordered_simple_cycles_of_networkx(made: list[Payment], span: int) -> None:
+    """Where each ordered pair pays once, temporal cycles are networkx's simple cycles with rising times."""
+    made = list({p[:2]: p for p in made}.values())
+    graph = small_graph(made)
+    found = patterns.temporal_cycles(graph, span, 6, 10**9)
+    moment = {p[:2]: -p[2] for p in made}
+    expected: dict[tuple[int, str], int] = defaultdict(int)
+    for parties in nx.simple_cycles(graph.to_networkx(), length_bound=6):
+        k = len(parties)
+        for turn in range(k):
+            around = parties[turn:] + parties[:turn]
+            times = [moment[around[i], around[(i + 1) % k]] for i in range(k)]
+            if all(a < b for a, b in pairwise(times)) and times[-1] - times[0] <= span:
+                for party in parties:
+                    expected[k, party] += 1
+    for k in range(2, 7):
+        assert found[f"cycle_{k}"].to_list() == [expected[k, v] for v in graph.ids]
 
 
 @settings(max_examples=20, deadline=None)
