@@ -15,6 +15,7 @@ from orchestration.defs.resources import SETTINGS, Warehouse, dbt_resource
 from orchestration.defs.schedules import SCHEDULES
 from orchestration.defs.scores import SCORE_ASSETS
 from orchestration.defs.scoring_gate import published_scores
+from orchestration.defs.segments import SEGMENT_ASSETS
 from orchestration.defs.sensors import SENSORS
 from orchestration.defs.serving import serving_file
 from orchestration.defs.training import MODEL_ASSETS, tsfresh_selection
@@ -41,6 +42,7 @@ defs = dg.Definitions(
         *PAGE_ASSETS,
         *REPORT_ASSETS,
         published_scores,
+        *SEGMENT_ASSETS,
     ],
     jobs=JOBS,
     schedules=SCHEDULES,

@@ -322,8 +322,17 @@ def run_main_job(instance: dg.DagsterInstance, listener: Listener) -> dict[str, 
     return {"stages": seconds, "steps": steps}
 
 
-def run_job(instance: dg.DagsterInstance, name: str, note: str, listener: Listener) -> dict[str, dict[str, float]]:
+def is_scored() -> bool:
+    """True where a main job has come to its end in this data folder, whatever code it ran."""
+    return bool(Stages.load().scored)
+
+
+def run_job(
+    instance: dg.DagsterInstance, name: str, note: str, listener: Listener, ops: dict[str, Any] | None = None
+) -> dict[str, dict[str, float]]:
     """Run one job that needs no partition, after the main job; returns seconds by stage and by step.
+
+    ``ops`` is Dagster's configuration by op name, empty for a job that asks for none.
 
     Raises
     ------
@@ -332,7 +341,7 @@ def run_job(instance: dg.DagsterInstance, name: str, note: str, listener: Listen
     steps: dict[str, float] = {}
     listener.stage(name, note)
     started = time.perf_counter()
-    _execute(instance, name, listener, steps)
+    _execute(instance, name, listener, steps, ops=ops)
     return {"stages": {name: round(time.perf_counter() - started, 2)}, "steps": steps}
 
 

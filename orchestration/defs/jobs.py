@@ -15,6 +15,7 @@ from orchestration.defs.monitoring import MONITORING_ASSETS, monitoring_referenc
 from orchestration.defs.raw import delivery, raw_tables
 from orchestration.defs.scores import SCORE_ASSETS
 from orchestration.defs.scoring_gate import published_scores
+from orchestration.defs.segments import segments_job
 from orchestration.defs.serving import serving_file
 from orchestration.defs.training import MODEL_ASSETS, tsfresh_selection
 from orchestration.defs.warehouse import dbt_evaluation, dbt_marts, dbt_staging, dbt_weekly
@@ -69,4 +70,4 @@ report_job = dg.define_asset_job(
     description="The evidence: test weeks, ablation, refits, parity, as marts, as a page and as JSON.",
     executor_def=dg.in_process_executor,
 )
-JOBS = [ingest_job, backfill_job, retrain_job, score_job, new_week_job, report_job]
+JOBS = [ingest_job, backfill_job, retrain_job, score_job, new_week_job, report_job, segments_job]
