@@ -257,6 +257,10 @@ class ModelConfig(_Frozen):
         60,
         description="Features of P1-P5 that tier 2 sees beside their scores: those with the largest gain in training.",
     )
+    scheme_weight_grid: tuple[Ratio, ...] = Field(
+        (0.0, 0.25, 0.5, 0.75, 1.0),
+        description="How far the linear weights may move from their fit to P6 alone, by out-of-sample scores.",
+    )
     tuning_trials: Annotated[int, Field(ge=0)] = Field(
         3, description="Settings tried per booster when they are searched for; the first are the configured ones."
     )

@@ -6,7 +6,9 @@ boosting), calibrate it and set the cuts.
 
 * Linear: ``sum w_i S_i`` with weights on the simplex. Fitted as a logistic regression with non-negative
   coefficients (log loss, L-BFGS-B); their shares are the weights, their sum the slope of the log-odds.
-  A missing pillar's weight is shared out among the others.
+  S_P6 has already been told what the pillars say, so how far the weights go on from there towards P6 alone is read
+  on out-of-fold training and validation scores (``scheme_weight_grid``). A missing pillar's weight is shared out among
+  the others.
 * Boosting: shallow XGBoost, forced to rise with every pillar. A missing pillar is missing to XGBoost.
 * Bayesian: prior log-odds plus, per pillar, the log ratio of kernel densities (positives over negatives; Gaussian,
   Silverman 1986 bandwidth on the number of *clients*, reflected at 0 and 100, mixed with a uniform floor). Pillars
@@ -19,6 +21,7 @@ Every strategy yields log-odds ("raw"); contributions sum to them and calibratio
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +39,7 @@ from ml_assets.models.bands import Cuts, fit_cuts
 from ml_assets.models.boosting import Boost, fit_grouped
 from ml_assets.models.calibration import Calibration, fit_calibration
 from ml_assets.models.matrix import GRAIN
-from ml_assets.models.names import BANDS, SCORE_OF, STRATEGIES
+from ml_assets.models.names import BANDS, SCHEME_PILLAR, SCORE_OF, STRATEGIES
 from ml_assets.models.splits import SplitPlan
 from ml_assets.models.store import Files, pack_boost, pack_json, unpack_boost, unpack_json
 from ml_assets.models.tier1 import training_rows
@@ -265,6 +268,45 @@ def fit_linear(
     return beta / total, means * 100.0, total, float(found.x[0] - beta @ means)
 
 
+def towards_scheme(
+    weights: NDArray[np.float64],
+    columns: tuple[str, ...],
+    matrix: NDArray[np.float64],
+    target: NDArray[np.bool_],
+    parts: Sequence[NDArray[np.bool_]],
+    config: ModelConfig,
+) -> tuple[NDArray[np.float64], float]:
+    """Move linear weights towards S_P6 as far as held-out rows ask for.
+
+    Parameters
+    ----------
+    weights : on the simplex, shape (columns,). matrix, target : scores, NaN where missing, and labels of all rows.
+    parts : sets of rows whose scores are out of sample (training weeks out-of-fold, validation weeks), as masks.
+        The mean of their average precisions decides: validation alone holds few reported clients. A part with one
+        class is left out.
+
+    Returns
+    -------
+    (weights, share) : ``(1 - share) * weights + share`` on S_P6; the smallest share of the grid among equals, 0 where
+        there is no S_P6 or nothing to decide by.
+    """
+    sixth = SCORE_OF[SCHEME_PILLAR]
+    usable = [p for p in parts if 0 < target[p].sum() < p.sum()]
+    if sixth not in columns or not usable:
+        return weights, 0.0
+    alone = np.array([c == sixth for c in columns], dtype=np.float64)
+    filled = np.nan_to_num(matrix, nan=50.0)
+
+    def precision(share: float) -> float:
+        # rounded: the order of rows must not depend on how a processor adds up six products
+        mean = np.round(filled @ ((1 - share) * weights + share * alone), 9)
+        return float(np.mean([average_precision_score(target[p], mean[p]) for p in usable]))
+
+    measured = {share: round(precision(share), 9) for share in config.scheme_weight_grid}
+    best = min(measured, key=lambda share: (-measured[share], share))
+    return (1 - best) * weights + best * alone, best
+
+
 def _density(values: NDArray[np.float64], clients: int, floor: float) -> NDArray[np.float64]:
     """Kernel density on the scale's 400 bins; ``clients`` sets the bandwidth, since a client's weeks are no sample."""
     counts = np.histogram(values, bins=len(_CENTRES), range=(0.0, 100.0))[0].astype(np.float64)
@@ -319,6 +361,15 @@ def fit_aggregation(
     )
     if data.can_supervise and width and 0 < data.is_positive[usable].sum() < usable.sum():
         weights, means, slope, intercept = fit_linear(matrix[usable], data.is_positive[usable])
+        seen = data.is_validation & has_any
+        weights, moved = towards_scheme(weights, columns, matrix, data.is_positive, (usable, seen), config)
+        if moved:
+            reasons.append(
+                f"Linear weights go {moved:.0%} of the way to P6 alone, by out-of-fold and validation scores."
+            )
+            model = _with(model, weights=tuple(float(w) for w in weights))
+            # the level of the log-odds belongs to the weights, so it is fitted again to the mean they give
+            _, _, slope, intercept = fit_linear(linear_score(model, matrix[usable])[:, None], data.is_positive[usable])
         boost, _ = fit_grouped(
             matrix[train].astype(np.float32),
             data.is_positive[train],

@@ -3,7 +3,7 @@
 Rule of this file: a baseline gets the same rows and the same weeks as B-CRS and no help. A baseline whose inputs a
 source does not have scores null: unavailable, never zero.
 
-* flat XGBoost: one booster on all features of P1-P5, the same depth, sampling, folds and stopping as a pillar's.
+* flat XGBoost: one booster on all features of P1-P5, same depth, sampling, folds, stopping and tuning as a pillar's.
 * static KYC: what the file says, no behaviour.
 * volume only: money in and out in 30 days.
 * fixed rules: how many of three classic rules fire.
@@ -72,13 +72,18 @@ def join_features(features: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
 
 
 def fit_flat(
-    features: Mapping[str, pl.DataFrame], labels: pl.DataFrame, plan: SplitPlan, config: ModelConfig
+    features: Mapping[str, pl.DataFrame],
+    labels: pl.DataFrame,
+    plan: SplitPlan,
+    config: ModelConfig,
+    settings: Mapping[str, float] | None = None,
 ) -> FlatModel:
     """Fit the flat baseline on training weeks.
 
     Parameters
     ----------
     features : pillar key -> feature frame (P1-P5; P6 is left out, it is not a feature family of a flat model).
+    settings : of the booster, in place of configured ones: the baseline is tuned with the same effort as a pillar.
     """
     weeks = [*plan.train_weeks]
     data = training_rows(
@@ -102,7 +107,7 @@ def fit_flat(
         data.is_fit,
         data.log_rate,
         tuple(kept),
-        config,
+        config.model_copy(update=dict(settings or {})),
         score_held_out=False,
     )
     return FlatModel(tuple(kept), boost, ())

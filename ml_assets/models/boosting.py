@@ -32,6 +32,7 @@ from ml_assets.config import ModelConfig
 class Boost:
     """A booster with the log of its negatives' sampling rate and the rounds it was given.
 
+    ``settings`` are what it was grown with (depth, learning rate, samples, penalties).
     ``others`` are further members of a committee: margins and contributions are then means over all members.
     """
 
@@ -40,6 +41,7 @@ class Boost:
     rounds: int
     features: tuple[str, ...]
     others: tuple[xgb.Booster, ...] = ()
+    settings: tuple[tuple[str, float], ...] = ()
 
     @property
     def members(self) -> tuple[xgb.Booster, ...]:
@@ -78,6 +80,9 @@ class Boost:
             out += np.asarray(member.predict(data, pred_contribs=True), dtype=np.float64) / len(self.members)
         out[:, -1] = self.margin(matrix) - out[:, :-1].sum(axis=1)
         return out
+
+
+_SETTINGS = ("learning_rate", "minimum_child_weight", "l2_penalty", "row_sample_ratio", "column_sample_ratio")
 
 
 def _margin(booster: xgb.Booster, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -137,6 +142,35 @@ def _fit(
     return booster, int(booster.best_iteration) + 1
 
 
+def fit_rounds(
+    matrix: NDArray[np.float32],
+    target: NDArray[np.bool_],
+    stop_matrix: NDArray[np.float32] | None,
+    stop_target: NDArray[np.bool_] | None,
+    config: ModelConfig,
+    rounds: int | None = None,
+) -> tuple[xgb.Booster, int]:
+    """One booster and its rounds: found by early stopping on the second pair where given and of both classes.
+
+    Parameters
+    ----------
+    matrix, target : rows that train, shapes (rows, features) and (rows,).
+    rounds : rounds without early stopping; half the configured ones where None.
+    """
+    can_stop = stop_matrix is not None and stop_target is not None and _has_both(stop_target) and _has_both(target)
+    stop_on = (stop_matrix, stop_target) if can_stop else None
+    most = config.trees if can_stop else rounds or max(1, config.trees // 2)
+    return _fit(matrix, target, most, config, config.depth, 0, stop_on)  # type: ignore[arg-type]
+
+
+def score_margin(booster: xgb.Booster, matrix: NDArray[np.float32], rounds: int) -> NDArray[np.float64]:
+    """Margins of the first ``rounds`` rounds, shape (rows,), not corrected for sampling."""
+    if not len(matrix):
+        return np.zeros(0)
+    data = xgb.DMatrix(matrix, missing=np.nan, nthread=1)
+    return np.asarray(booster.predict(data, output_margin=True, iteration_range=(0, rounds)), dtype=np.float64)
+
+
 def fit_grouped(
     matrix: NDArray[np.float32],
     target: NDArray[np.bool_],
@@ -170,6 +204,7 @@ def fit_grouped(
         out-of-fold log-odds, shape (rows,).
     """
     depth = depth or config.depth
+    settings = (("depth", float(depth)), *((name, float(getattr(config, name))) for name in _SETTINGS))
     numbers = np.unique(fold)
     count = len(numbers)
 
@@ -195,9 +230,9 @@ def fit_grouped(
     rounds = max(1, round(float(np.median([r for r, _, _ in results]))))
     if is_committee:
         members = [b for _, _, b in results if b is not None]
-        return Boost(members[0], log_rate, rounds, features, tuple(members[1:])), margins + log_rate
+        return Boost(members[0], log_rate, rounds, features, tuple(members[1:]), settings), margins + log_rate
     booster, _ = _fit(matrix[is_fit], target[is_fit], rounds, config, depth, monotone)
-    return Boost(booster, log_rate, rounds, features), margins + log_rate
+    return Boost(booster, log_rate, rounds, features, (), settings), margins + log_rate
 
 
 def _has_both(target: NDArray[np.bool_]) -> bool:

@@ -57,6 +57,7 @@ def pack_boost(prefix: str, boost: Boost | None) -> Files:
         "rounds": boost.rounds,
         "features": list(boost.features),
         "members": len(boost.members),
+        "settings": dict(boost.settings),
     }
     files = {_member(prefix, i): bytes(m.save_raw(raw_format="ubj")) for i, m in enumerate(boost.members)}
     return {**files, f"{prefix}.boost.json": pack_json(numbers)}
@@ -76,4 +77,11 @@ def unpack_boost(prefix: str, files: Files) -> Boost | None:
         booster = xgb.Booster(params={"nthread": 1})
         booster.load_model(bytearray(files[_member(prefix, i)]))
         members.append(booster)
-    return Boost(members[0], numbers["log_rate"], numbers["rounds"], tuple(numbers["features"]), tuple(members[1:]))
+    return Boost(
+        members[0],
+        numbers["log_rate"],
+        numbers["rounds"],
+        tuple(numbers["features"]),
+        tuple(members[1:]),
+        tuple(numbers.get("settings", {}).items()),
+    )

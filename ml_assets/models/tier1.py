@@ -11,6 +11,7 @@ unsupervised an Isolation Forest (Liu, Ting and Zhou 2008); both are on the scal
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -240,7 +241,12 @@ def tune_alpha(
 
 
 def fit_tier1(
-    pillar: str, features: pl.DataFrame, labels: pl.DataFrame, plan: SplitPlan, config: ModelConfig
+    pillar: str,
+    features: pl.DataFrame,
+    labels: pl.DataFrame,
+    plan: SplitPlan,
+    config: ModelConfig,
+    settings: Mapping[str, float] | None = None,
 ) -> tuple[Tier1Model, pl.DataFrame]:
     """Fit one pillar.
 
@@ -250,6 +256,7 @@ def fit_tier1(
     features : client_id, as_of_date and feature columns; the model sees training and validation weeks only. Rows of
         the embargo before validation are scored, because tier 2 remembers them; their labels are not read.
     labels : columns of ``intermediate.int_client_labels``.
+    settings : of the booster, in place of configured ones (:mod:`ml_assets.models.tuning`).
 
     Returns
     -------
@@ -290,7 +297,7 @@ def fit_tier1(
             data.is_fit[train],
             data.log_rate,
             tuple(kept),
-            config,
+            config.model_copy(update=dict(settings or {})),
         )
         probability = np.empty(len(matrix))
         probability[train] = 1.0 / (1.0 + np.exp(-margin))

@@ -270,7 +270,12 @@ def _highest(schemes: pl.DataFrame) -> NDArray[np.float64]:
 
 
 def fit_tier2(
-    design: pl.DataFrame, schemes: pl.DataFrame, labels: pl.DataFrame, plan: SplitPlan, config: ModelConfig
+    design: pl.DataFrame,
+    schemes: pl.DataFrame,
+    labels: pl.DataFrame,
+    plan: SplitPlan,
+    config: ModelConfig,
+    settings: Mapping[str, float] | None = None,
 ) -> tuple[Tier2Model, pl.DataFrame]:
     """Fit tier 2.
 
@@ -279,6 +284,7 @@ def fit_tier2(
     design : of :func:`build_design`; in training weeks its pillar scores are out-of-fold.
     schemes : of :func:`scheme_scores`, for the same rows.
     labels : columns of ``intermediate.int_client_labels``.
+    settings : of the boosters, in place of configured ones (:mod:`ml_assets.models.tuning`).
 
     Returns
     -------
@@ -314,8 +320,7 @@ def fit_tier2(
             data.is_fit[train],
             data.log_rate,
             tuple(kept),
-            config,
-            depth=config.scheme_depth,
+            config.model_copy(update={"depth": config.scheme_depth, **(settings or {})}),
             is_committee=True,
         )
         probability = np.empty(len(matrix))

@@ -25,6 +25,7 @@ from ml_assets.models.baselines import (
     FlatModel,
     fit_flat,
     fixed_rules_score,
+    join_features,
     rule_risk_score,
     score_flat,
     static_kyc_score,
@@ -54,6 +55,7 @@ from ml_assets.models.support import Range, Support, fit_support, support_weeks
 from ml_assets.models.tier1 import Tier1Model, fit_tier1
 from ml_assets.models.tier2 import Tier2Model, fit_tier2, leading_features
 from ml_assets.models.tracking import champion_id, record_training
+from ml_assets.models.tuning import Tuning, tune, tuning_key
 from orchestration.defs.metadata import definition_metadata, markdown_table, run_metadata
 from orchestration.defs.reading import LABELS_KEY, SPINE_KEY, TRANSACTIONS_KEY, WINDOWS_KEY, read_history, read_weeks
 from orchestration.defs.resources import CONFIG, PROJECT_ROOT, SETTINGS, Warehouse
@@ -200,6 +202,30 @@ def split_plan(warehouse: Warehouse) -> dg.MaterializeResult:
     )
 
 
+class TuningConfig(dg.Config):
+    """Whether to keep the frozen settings of the boosters."""
+
+    retune: bool = False
+
+
+def _tuned(
+    name: str, frame: pl.DataFrame, labels: pl.DataFrame, plan: SplitPlan, is_search_wanted: bool, depth: int = 0
+) -> Tuning:
+    """Settings of one model, frozen beside the models of this data folder."""
+    key = tuning_key(FEATURE_HASH, source_name(), config=CONFIG.models)
+    return tune(
+        name, frame, labels, plan, CONFIG.models, SETTINGS.models / "tuning", key, depth or None, is_search_wanted
+    )
+
+
+def _tuning_metadata(tuning: Tuning) -> dict[str, Any]:
+    return {
+        "settings": markdown_table(_pairs(tuning.settings, "setting", "value")) if tuning.settings else "as configured",
+        "trials": markdown_table(tuning.trials, rows=60),
+        "tuning": tuning.note,
+    }
+
+
 def tier1_model_asset(pillar: str) -> dg.AssetsDefinition:
     """The training asset of one pillar."""
     contract = out_of_sample_table(pillar, "pillar_score", is_tier1=True)
@@ -212,10 +238,11 @@ def tier1_model_asset(pillar: str) -> dg.AssetsDefinition:
         description=f"Tier-1 model of {pillar}: XGBoost blended with an Isolation Forest. {contract.description}",
         metadata=definition_metadata(contract),
     )
-    def tier1_model(warehouse: Warehouse) -> dg.MaterializeResult:
-        plan = read_plan()
+    def tier1_model(config: TuningConfig, warehouse: Warehouse) -> dg.MaterializeResult:
+        plan, labels = read_plan(), read_labels(warehouse)
         features = read_weeks(warehouse, CONTRACTS[pillar].address, modelling_weeks(plan))
-        model, scores = fit_tier1(pillar, features, read_labels(warehouse), plan, CONFIG.models)
+        tuning = _tuned(f"tier1_{pillar}", features, labels, plan, config.retune)
+        model, scores = fit_tier1(pillar, features, labels, plan, CONFIG.models, tuning.settings)
         write_folder(WORK / f"tier1_{pillar}", model.files())
         rows = warehouse.replace_table(contract, scores)
         return dg.MaterializeResult(
@@ -224,6 +251,7 @@ def tier1_model_asset(pillar: str) -> dg.AssetsDefinition:
                 {
                     "alpha": model.alpha,
                     "features": len(model.features),
+                    **_tuning_metadata(tuning),
                     "validation average precision": markdown_table(_pairs(model.validation_ap, "half", "value")),
                     "dropped": markdown_table(_pairs(model.dropped, "feature", "reason"), rows=60),
                     "reasons": "; ".join(model.reasons) or "none",
@@ -263,16 +291,17 @@ def _out_of_sample_wide(warehouse: Warehouse) -> pl.DataFrame:
     ),
     metadata=definition_metadata(TIER2_OOF),
 )
-def tier2_model(warehouse: Warehouse) -> dg.MaterializeResult:
+def tier2_model(config: TuningConfig, warehouse: Warehouse) -> dg.MaterializeResult:
     """Fit tier 2."""
-    plan = read_plan()
+    plan, labels = read_plan(), read_labels(warehouse)
     weeks = [*plan.train_weeks, *plan.validation_weeks]
     indicators = read_weeks(warehouse, CONTRACTS[SCHEME_PILLAR].address, weeks)
     tier1 = {p: Tier1Model.from_files(p, read_folder(WORK / f"tier1_{p}")) for p in PILLARS}
     raw = leading_features(tier1, CONFIG.models.scheme_raw_features)
     features = {p: read_columns(warehouse, p, names, weeks) for p, names in raw.items()}
     design, schemes = tier2_inputs(_out_of_sample_wide(warehouse), indicators, CONFIG.models, features, raw)
-    model, scores = fit_tier2(design, schemes, read_labels(warehouse), plan, CONFIG.models)
+    tuning = _tuned("tier2", design, labels, plan, config.retune, CONFIG.models.scheme_depth)
+    model, scores = fit_tier2(design, schemes, labels, plan, CONFIG.models, tuning.settings)
     write_folder(WORK / "tier2", model.files())
     rows = warehouse.replace_table(TIER2_OOF, scores)
     return dg.MaterializeResult(
@@ -281,6 +310,7 @@ def tier2_model(warehouse: Warehouse) -> dg.MaterializeResult:
             {
                 "alpha": model.alpha,
                 "features": len(model.features),
+                **_tuning_metadata(tuning),
                 "features of P1-P5": markdown_table(
                     pl.DataFrame(
                         [(p, n) for p, names in model.raw_features.items() for n in names],
@@ -331,15 +361,20 @@ def aggregation_model(warehouse: Warehouse) -> dg.MaterializeResult:
     kinds={"python", "xgboost"},
     description="Baseline: one XGBoost on all features of P1-P5, without tiers.",
 )
-def flat_baseline(warehouse: Warehouse) -> dg.MaterializeResult:
+def flat_baseline(config: TuningConfig, warehouse: Warehouse) -> dg.MaterializeResult:
     """Fit the flat baseline."""
-    plan = read_plan()
-    weeks = list(plan.fit_weeks(CONFIG.models.train_week_stride))
+    plan, labels = read_plan(), read_labels(warehouse)
+    weeks = [*plan.fit_weeks(CONFIG.models.train_week_stride), *plan.validation_weeks]
     features = {p: read_weeks(warehouse, CONTRACTS[p].address, weeks) for p in PILLARS}
-    model = fit_flat(features, read_labels(warehouse), plan, CONFIG.models)
+    tuning = _tuned("flat", join_features(features), labels, plan, config.retune)
+    model = fit_flat(features, labels, plan, CONFIG.models, tuning.settings)
     write_folder(WORK / "flat", model.files())
     return dg.MaterializeResult(
-        metadata={"features": len(model.features), "reasons": "; ".join(model.reasons) or "none"}
+        metadata={
+            "features": len(model.features),
+            **_tuning_metadata(tuning),
+            "reasons": "; ".join(model.reasons) or "none",
+        }
     )
 
 

@@ -10,6 +10,7 @@ from ml_assets.models.aggregation import (
     fit_aggregation,
     linear_score,
     raw_scores,
+    towards_scheme,
 )
 from ml_assets.models.names import SCORE_OF
 from ml_assets.models.splits import plan_splits
@@ -139,3 +140,22 @@ def test_same_input_same_bytes_and_exact_round_trip(world, scores, fitted):
     week = scores.filter(pl.col("as_of_date") == world.plan.test_weeks[0])
     alone = apply_aggregation(model, week)
     assert alone.equals(apply_aggregation(model, scores).filter(pl.col("as_of_date") == world.plan.test_weeks[0]))
+
+
+def test_linear_weights_move_to_p6_where_held_out_rows_say_so():
+    columns, weights = ("s_p1_score", "s_p6_score"), np.array([0.5, 0.5])
+    target = np.array([True, False, False, True])
+    # P1 puts the second row above the first; P6 alone gets all right, and from 3 : 1 on it prevails
+    matrix = np.array([[40.0, 60.0], [70.0, 45.0], [30.0, 30.0], [50.0, 70.0]])
+    grid = SMALL.model_copy(update={"scheme_weight_grid": (0.0, 0.5, 1.0)})
+    part = np.ones(4, dtype=bool)
+    moved, share = towards_scheme(weights, columns, matrix, target, (part,), grid)
+    assert share == 0.5
+    np.testing.assert_allclose(moved, [0.25, 0.75])
+    # without a better place they stay; without P6 or with one class there is none
+    assert towards_scheme(weights, columns, matrix, ~target, (part,), grid)[1] == 0.0
+    assert towards_scheme(weights, ("s_p1_score", "s_p2_score"), matrix, target, (part,), grid)[1] == 0.0
+    assert towards_scheme(weights, columns, matrix, np.ones(4, dtype=bool), (part,), grid)[1] == 0.0
+    # a row P6 is missing in counts as a median one
+    matrix[2, 1] = np.nan
+    assert towards_scheme(weights, columns, matrix, target, (part,), grid)[1] == 0.5
