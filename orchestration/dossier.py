@@ -202,7 +202,8 @@ def lineage(parents: Mapping[str, Iterable[str]], meanings: Mapping[tuple[str, s
         to_alert = [*shortest_path(parents, score, "scores/client_scores"), "marts/fct_alerts"]
         needing: dict[tuple[str, str], list[str]] = {}
         for column in contract.features:
-            for required in column.requires:
+            # a feature that names no column needs only what every transaction has
+            for required in column.requires or ("txn_date",):
                 needing.setdefault(_input_column(required), []).append(column.name)
         for (entity, name), features in needing.items():
             path = shortest_path(parents, f"raw/{entity}", features_table)

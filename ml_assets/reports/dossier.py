@@ -70,7 +70,7 @@ SECTIONS: tuple[tuple[str, str, str, str], ...] = (
         "purpose",
         "1 Purpose and use",
         "IV Model development, implementation and use: statement of purpose",
-        "504.3(a)(1), (3)",
+        "504.3(a)(3)",
     ),
     ("data", "2 Data", "IV: data quality and relevance; V: process verification", "504.3(a)(5), 504.3(c)(1)–(3)"),
     ("design", "3 Design", "IV: design, theory and logic; V.1 Conceptual soundness", "504.3(a)(4), (6)"),

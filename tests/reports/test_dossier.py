@@ -87,7 +87,7 @@ def test_every_required_column_leads_to_its_features_and_the_alert() -> None:
     assert features["path"].str.starts_with("raw/").all()
     assert features["path"].str.ends_with("scores/client_scores → marts/fct_alerts").all()
     for pillar, contract in CONTRACTS.items():
-        needing = {c.name for c in contract.features if c.requires}
+        needing = {c.name for c in contract.features}
         told = {n for t in features.filter(pl.col("pillar") == pillar)["features"] for n in t.split(", ")}
         assert told == needing, pillar
     target = table.filter(pl.col("pillar") == "target")
