@@ -622,3 +622,72 @@ def test_fund_through_equals_a_plain_queue(rows: list[Row]) -> None:
                     through += taken
         got = built.filter(pl.col("client_id") == client)["p4_fund_through_72h_30d_ratio"].item()
         assert got == (pytest.approx(float(through / received)) if received else None)
+
+
+# --- edges: all on one day, equal amounts, one counterparty, a client younger than the window ---------------
+
+
+def test_everything_on_one_day() -> None:
+    got = one(
+        [
+            txn(0.9, "4000.00", channel="cash", counterparty_id="x"),
+            txn(0.8, "6000.00", channel="cash", counterparty_id="y"),
+            txn(0.2, "9000.00", "outbound", channel="wire", counterparty_id="z"),
+        ]
+    )
+    assert got["p4_sub_threshold_day_30d_count"] == 1  # 4,000 + 6,000 in; the single payment out is no pair
+    assert got["p4_sub_threshold_cash_day_30d_count"] == 1
+    assert got["p4_sub_threshold_day_max_90d_factor"] == 1.0
+    assert got["p4_near_threshold_cluster_90d_count"] == 1
+    assert got["p4_fund_through_24h_30d_ratio"] == 0.9
+    assert got["p4_cash_placed_72h_30d_ratio"] == 0.9
+    assert got["p4_reactivation_gap_30d_days"] == 0.0
+    assert got["p4_max_over_median_30d_factor"] == 1.5
+
+
+def test_equal_amounts() -> None:
+    rows = [txn(d, "250.00", counterparty_id=f"p{d}", channel="transfer") for d in range(1, 6)]
+    got = one([*rows, txn(0.5, "250.00", "outbound", counterparty_id="q", channel="transfer")])
+    assert got["p4_repeat_amount_share_90d_ratio"] == 1.0
+    assert got["p4_max_over_median_30d_factor"] == 1.0
+    assert (got["p4_smurf_sender_30d_count"], got["p4_smurf_share_30d_ratio"]) == (5, 1.0)
+    # one outflow can mirror one inflow only, however many have its amount
+    assert (got["p4_mirror_90d_count"], got["p4_mirror_share_90d_ratio"]) == (1, 0.2)
+    assert got["p4_ending_mode_share_90d_ratio"] == 0.0
+    assert got["p4_whole_amount_share_90d_ratio"] == 1.0
+
+
+def test_one_counterparty() -> None:
+    rows = [txn(9, "1000.00"), txn(8, "600.00", "outbound"), txn(7, "300.00"), txn(6, "150.00", "outbound")]
+    got = one([r | {"counterparty_id": "x", "counterparty_country": "FR"} for r in rows])
+    assert (got["p4_funnel_sender_30d_count"], got["p4_funnel_payee_30d_count"]) == (1, 1)
+    assert got["p4_funnel_sender_country_30d_count"] == 1
+    assert got["p4_funnel_30d_ratio"] == 0.0  # as many payees as payers
+    assert got["p4_u_turn_90d_ratio"] == pytest.approx(750 / 1300)
+    assert got["p4_smurf_sender_30d_count"] == 1
+    assert got["p4_smurf_share_30d_ratio"] == 0.0
+
+
+def test_client_younger_than_the_windows_has_the_values_of_the_days_it_had() -> None:
+    rows = [
+        txn(3, "9500.00", channel="cash"),
+        txn(2, "9500.00", channel="cash"),
+        txn(1, "20.00", "outbound", channel="card"),
+    ]
+    got = one(rows)
+    assert got["p4_near_threshold_30d_count"] == got["p4_near_threshold_90d_count"] == 2
+    assert got["p4_near_threshold_share_90d_ratio"] == pytest.approx(2 / 3)
+    assert got["p4_cash_inflow_share_30d_ratio"] == got["p4_cash_inflow_share_90d_ratio"] == 1.0
+    assert got["p4_benford_mad_364d_ratio"] is None  # too few amounts, not a wrong shape
+    assert got["p4_reactivation_volume_30d_base"] == 0.0  # nothing slept: it was not there yet
+    assert set(found(rows)) >= {"structuring", "cash_intensity"}
+
+
+@pytest.mark.parametrize(
+    ("amount", "fires"), [("8999.99", False), ("9000.00", True), ("9999.99", True), ("10000.00", False)]
+)
+def test_structuring_hit_at_both_ends_of_the_band_to_the_cent(amount: str, fires: bool) -> None:
+    hit = found([txn(5, amount, channel="cash"), txn(3, amount, channel="cash")])
+    assert ("structuring" in hit) == fires
+    if fires:
+        assert hit["structuring"]["txn_ids"] == "t000;t001"

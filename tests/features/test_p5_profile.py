@@ -487,3 +487,57 @@ def test_features_stay_in_their_ranges(rows: list[Row]) -> None:
         assert c.is_nullable, c.name
         assert c.minimum is None or (values >= c.minimum - 1e-12).all(), c.name
         assert c.maximum is None or (values <= c.maximum + 1e-12).all(), c.name
+
+
+# --- edges: one transaction, all on one day, equal amounts, one counterparty ----------------------------------
+
+
+def test_one_transaction() -> None:
+    row = one([txn(3, "500.00", counterparty_id="x", counterparty_country="DE", counterparty_sector="retail")])
+    # three days of history count as minimum_observed_days
+    assert row["p5_inflow_over_declared_90d_factor"] == pytest.approx(500 * 365 / 30 / 36_500)
+    assert row["p5_largest_over_declared_90d_factor"] == pytest.approx(500 / 36_500)
+    assert row["p5_dormancy_364d_days"] == 3
+    assert row["p5_silence_before_30d_days"] is None  # nothing ever came before it
+    assert row["p5_new_country_share_30d_ratio"] is None  # no year to compare with
+    assert row["p5_foreign_inflow_share_90d_ratio"] == 1.0
+    assert row["p5_foreign_outflow_share_90d_ratio"] is None
+    assert row["p5_salary_90d_count"] is None  # a company has no salary
+    assert one([txn(3, "500.00", counterparty_id="x")], industry="household")["p5_salary_90d_count"] == 0
+
+
+def test_everything_on_one_day() -> None:
+    rows = [txn(2 + k / 10, "100.00", counterparty_country=c) for k, c in enumerate(("FR", "DE", "DE", "IT"))]
+    row = one([*rows, txn(2, "50.00", "outbound", counterparty_country="FR")])
+    assert row["p5_foreign_inflow_share_90d_ratio"] == 0.75
+    assert row["p5_foreign_country_90d_count"] == 2
+    assert row["p5_dormancy_364d_days"] == 2
+    assert row["p5_turnover_per_age_90d_base"] == pytest.approx(450 / 1000)
+
+
+def test_one_counterparty_that_pays_every_month_is_an_employer() -> None:
+    rows = [txn(d, "2000.00", counterparty_id="x", counterparty_sector="retail") for d in (80, 50, 20)]
+    row = one(rows, industry="household")
+    assert row["p5_salary_90d_count"] == 3
+    assert row["p5_salary_share_90d_ratio"] == 1.0
+    assert row["p5_new_sector_share_30d_ratio"] == 0.0
+
+
+def test_peers_that_are_all_alike_have_no_spread_to_measure_by() -> None:
+    rows = [txn(5, "100.00", client_id=name, channel="card") for name in NAMES]
+    out = built(rows, [(name, D) for name in NAMES])
+    assert out["p5_peer_mahalanobis_90d_distance"].to_list() == [0.0] * len(NAMES)
+    assert out["p5_peer_tail_90d_statistic"].to_list() == [0.0] * len(NAMES)
+    assert out["p5_size_volume_90d_zscore"].null_count() == len(NAMES)
+    assert out["p5_cash_over_peers_90d_index"].to_list() == [0.0] * len(NAMES)
+
+
+def test_falls_back_to_the_industry_before_the_size() -> None:
+    rows = [txn(5, f"{100 + 10 * k}.00", client_id=n, channel="cash" if k < 3 else "card") for k, n in enumerate(NAMES)]
+    # three small and three large retailers: neither is a group of five, but the trade is; six small law firms
+    of = {n: {"industry": "retail" if k < 6 else "legal", "size_bucket": "small" if k % 2 or k >= 6 else "large"}
+          for k, n in enumerate(NAMES)}  # fmt: skip
+    out = built(rows, [(n, D) for n in NAMES], **of)
+    # half of the six retailers take cash only: the median share is 0.5; with the small ones it would be 0
+    cash = dict(out.select("client_id", "p5_cash_over_peers_90d_index").iter_rows())
+    assert (cash["c0"], cash["c3"], cash["c6"]) == (0.5, -0.5, 0.0)

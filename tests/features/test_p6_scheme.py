@@ -927,3 +927,64 @@ def test_interactions_are_products_of_ratios() -> None:
     assert got["p2_x_p4_ratio"][0] == pytest.approx(0.2)
     assert got["p1_x_p3_ratio"][0] is None
     assert got["p4_x_p5_ratio"][0] is None
+
+
+# --- edges: one transaction, all on one day, equal amounts, one counterparty, leap day, young client ----------
+
+
+def test_one_transaction_fires_only_what_one_can_show() -> None:
+    wire = [row(3, 60_000, "inbound", "P", country="CN", channel="wire", currency="USD")]
+    built = build(wire, TRADER)
+    zero = ("p6_ub_pass_through_30d_ratio", "p6_ub_corridor_exit_30d_base", "p6_tb_corridor_mismatch_90d_ratio",
+            "p6_tb_usd_flow_through_30d_ratio", "p6_tb_round_wires_90d_ratio", "p6_msb_fan_out_30d_count")  # fmt: skip
+    assert [built[n][0] for n in zero] == [0.0] * len(zero)
+    assert built["p6_tb_one_off_partners_90d_count"][0] == 1
+    assert built["p6_tb_sudden_wires_30d_ratio"][0] == 1.0  # no wire in the baseline's 48 weeks
+
+
+def test_everything_on_one_day() -> None:
+    split = [row(1 - k / 10, 5_000, "inbound", channel="cash", txn_id=f"c{k}") for k in range(2)]
+    drafts = [row(0.5, 9_000, "outbound", "Q", channel="draft")]
+    assert value_of("p6_msb_same_day_cash_30d_count", split) == 2
+    assert value_of("p6_ub_cash_to_draft_30d_base", [*split, *drafts], STUDENT) == 9_000.0
+    assert value_of("p6_ub_pass_through_30d_ratio", [*split, *drafts]) == 0.9
+
+
+def test_equal_amounts_are_matched_one_to_one() -> None:
+    rows = [row(d, 5_000, "inbound", f"p{d}") for d in (9, 8, 7)] + [row(6, 5_000, "outbound", "q")]
+    assert value_of("p6_ub_pass_through_30d_ratio", rows) == pytest.approx(1 / 3)
+    (hit,) = hits([*rows, row(5.5, 10_000, "outbound", "q")]).filter(
+        pl.col("indicator") == "p6_ub_pass_through_30d_ratio"
+    )["txn_count"]
+    assert hit == 5
+
+
+def test_one_counterparty_in_and_out() -> None:
+    rows = [row(d, 9_000, "inbound", "X", channel="wire") for d in (20, 18, 16)]
+    rows += [row(d, 8_500, "outbound", "X", channel="wire") for d in (19, 17, 15)]
+    built = build(rows, TRADER)
+    assert built["p6_msb_fan_out_30d_count"][0] == 1
+    assert built["p6_tb_one_off_partners_90d_count"][0] == 0  # six wires with one party
+    assert built["p6_ub_loop_value_30d_base"][0] == 25_500.0  # there and back is a loop of two payments
+    assert build(rows, PERSON)["p6_msb_personal_as_msb_30d_ratio"][0] == 0.0  # one payer is no counter
+
+
+def test_the_leap_day_is_a_day() -> None:
+    # D is 1 July: 90 days back is 2 April; as of 4 March 2024 they reach back over 29 February to 5 December 2023
+    leap = date(2024, 3, 4)
+    ago = (D - leap).days
+    rows = [row(ago + d, 10_000.0, "outbound", sector="casino", channel="draft") for d in (4, 90, 91)]
+    built = build(rows, pairs=[("A", leap)])
+    assert rows[0]["txn_at"].date() == date(2024, 2, 29)
+    assert built["p6_ub_draft_to_casino_90d_base"][0] == 20_000.0
+
+
+def test_a_client_younger_than_the_window_is_measured_on_what_there_is() -> None:
+    young = {**PERSON, "account_age_days": 10}
+    rows = [row(5, 10_000, "inbound", "p"), row(4, 9_500, "outbound", "q")]
+    windows = {"inflow_sum_30d_base": 10_000.0, "inflow_sum_90d_base": 10_000.0, "baseline_weeks_count": 0}
+    built = build(rows, young, windows)
+    assert built["p6_msb_new_account_volume_90d_factor"][0] == pytest.approx(10_000 * 365 / 90 / 36_500)
+    assert built["p6_ub_pass_through_30d_ratio"][0] == 0.95
+    assert built["p6_tb_sudden_wires_30d_ratio"][0] is None  # no own normal yet
+    assert built["p6_msb_jump_scatter_30d_count"][0] is None
