@@ -722,7 +722,13 @@ def load_config(profile: Profile | str) -> Config:
                 trees=40, folds=3, isolation_trees=30, bootstrap_samples=60, tuning_trials=2, scheme_raw_features=20
             ),
             evaluation=EvaluationConfig(
-                bootstrap_samples=200, experiment_samples=100, refit_clients=150, refit_trees=20, learning_points=2
+                bootstrap_samples=200,
+                experiment_samples=100,
+                refit_clients=150,
+                refit_trees=20,
+                learning_points=2,
+                label_delay_days=(30,),
+                label_noise_ratios=(0.2,),
             ),
             simulation=SimulationConfig(clients=400, days=364, launderer_ratio=0.10),
         )
