@@ -75,6 +75,7 @@ def test_evidence_holds_what_a_validator_asks_for(reported: Run) -> None:
     both = reported.marts(
         "select p.metric_value as a, m.metric_value as b from marts.rpt_performance as p "
         "join marts.rpt_model_metrics as m on m.model = p.model and m.metric = p.metric and m.split = 'test' "
+        "and m.model_id = (select model_id from marts.fct_client_scores order by as_of_date desc limit 1) "
         "where p.metric in ('auroc', 'average_precision') and p.metric_value is not null"
     )
     assert both.height >= 14
