@@ -69,9 +69,9 @@ def main() -> None:
             if "windows" in parts:
                 windows.everything(record, warehouse, size)
             if "networks" in parts:
-                graph = networks.whole_graphs(record, warehouse, size)
+                graph, history = networks.whole_graphs(record, warehouse, size)
                 networks.vertex_and_fans(record, graph, size)
-                networks.cycles(record, graph, size)
+                networks.cycles(record, graph, history, size)
             if "series" in parts:
                 series.characteristics(record, warehouse, size)
             record.add(Row("peak memory of the measuring process, peers included", size, None,
