@@ -89,6 +89,8 @@ METRIC_NAMES = {
     "precision_at_capacity": "precision at capacity",
     "recall_at_capacity": "recall at capacity",
 }
+FEW_POSITIVES = 30
+"""Positive client-weeks under which the headline warns: the bootstrap itself is unreliable there."""
 SHOWN_MODELS = ("bcrs", "flat_xgboost", "fixed_rules")
 """Models of figures that would be unreadable with all of them; the mart holds all."""
 
@@ -939,6 +941,8 @@ def _headline(performance: Exhibit) -> tuple[str, str]:
         f"Measured once on {counts['weeks_count']} test weeks: {counts['rows_count']} client-weeks of "
         f"{counts['clients_count']} clients, {counts['positives_count']} of them positive."
     )
+    if (rows[at["all", "positives_count"]]["metric_value"] or 0) < FEW_POSITIVES:
+        seen += " So few positives let chance decide most comparisons, whatever their intervals say."
     bcrs = rows[at["bcrs", "average_precision"]] if ("bcrs", "average_precision") in at else None
     if bcrs is None or bcrs["metric_value"] is None:
         why = escape((bcrs or {}).get("reason") or "there are no scores")
