@@ -153,6 +153,7 @@ def _plain(frame: pl.DataFrame) -> pl.DataFrame:
 
 def asset_parents() -> dict[str, set[str]]:
     """Asset -> the assets it reads, all as ``schema/table``."""
+    # here and not above: the definitions hold the asset that calls this
     from orchestration.definitions import defs
 
     graph = defs.resolve_asset_graph()
@@ -300,7 +301,7 @@ def _saved_models() -> pl.DataFrame:
     )
 
 
-def write_dossier(parents: Mapping[str, Iterable[str]] | None = None) -> Path:
+def write_dossier() -> Path:
     """Write ``reports/dossier.html``; returns its path.
 
     Raises
@@ -317,7 +318,7 @@ def write_dossier(parents: Mapping[str, Iterable[str]] | None = None) -> Path:
             facts={n: Fact(m.frame.item() if m.frame is not None else None, m.sql) for n, m in facts.items()},
             marts=marts,
             card=read_card(SETTINGS.models, model_id),
-            lineage=lineage(parents if parents is not None else asset_parents(), raw_meanings()),
+            lineage=lineage(asset_parents(), raw_meanings()),
             features=_feature_table(),
             limits=_limit_table(),
             models=_saved_models(),

@@ -38,14 +38,9 @@ def monitoring_page_file() -> dg.MaterializeResult:
     backfill_policy=dg.BackfillPolicy.single_run(),
     description="The model document in the order a validator reads, every number with the query that yields it.",
 )
-def dossier_file(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+def dossier_file() -> dg.MaterializeResult:
     """Write ``dossier.html``."""
-    graph = context.repository_def.asset_graph
-    parents = {
-        key.to_user_string(): {parent.to_user_string() for parent in graph.get(key).parent_keys}
-        for key in graph.get_all_asset_keys()
-    }
-    return _written(write_dossier(parents))
+    return _written(write_dossier())
 
 
 PAGE_ASSETS = [monitoring_page_file, dossier_file]
