@@ -7,16 +7,25 @@ the ranks of planted clients under each scheme's score.
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
 from ml_assets.contracts import TableContract
+from ml_assets.contracts.dictionary import data_dictionary
+from ml_assets.contracts.tables import AS_OF_WEEKS_TABLE, CALENDAR_PLAN, SPLIT_PLAN, TSFRESH_SELECTION
 from ml_assets.evaluation import scheme_ranks
-from ml_assets.features import catalogue, scheme_catalogue
+from ml_assets.evaluation.metrics import METRICS_CONTRACT
+from ml_assets.explain.decomposition import CONTRIBUTIONS_CONTRACT
+from ml_assets.explain.reasons import REASONS_CONTRACT
+from ml_assets.features import blacklist_paths, catalogue, p4_typology, p6_scheme, peers, scheme_catalogue
 from ml_assets.features.tsfresh_engine import SLOTS
+from ml_assets.models.aggregation import SCORES_CONTRACT
 from ml_assets.models.names import SCHEME_PILLAR, SCHEMES
+from ml_assets.models.tier1 import TIER1_CONTRACTS
+from ml_assets.models.tier2 import TIER2_CONTRACT
 from ml_assets.reports.catalogue_page import catalogue_page
 from orchestration.defs.checks import check_result, check_spec
 from orchestration.defs.features import FEATURE_KEYS
@@ -33,6 +42,28 @@ TABLES = (catalogue.CATALOGUE_CONTRACT, catalogue.WEAKENED_CONTRACT, scheme_cata
 KEYS = {c.name: dg.AssetKey([c.schema, c.name]) for c in TABLES}
 PAGE_KEY = dg.AssetKey(["reports", "catalogue"])
 PAGE = SETTINGS.reports / "catalogue.html"
+DICTIONARY = SETTINGS.reports / "data_dictionary.md"
+DICTIONARY_OF = (
+    AS_OF_WEEKS_TABLE,
+    CALENDAR_PLAN,
+    SPLIT_PLAN,
+    TSFRESH_SELECTION,
+    *CONTRACTS.values(),
+    p4_typology.HITS_CONTRACT,
+    p6_scheme.HITS_CONTRACT,
+    peers.GROUPS_CONTRACT,
+    peers.NORMALS_CONTRACT,
+    blacklist_paths.CONTRACT,
+    *TABLES,
+    *TIER1_CONTRACTS.values(),
+    TIER2_CONTRACT,
+    SCORES_CONTRACT,
+    CONTRIBUTIONS_CONTRACT,
+    REASONS_CONTRACT,
+    METRICS_CONTRACT,
+    scheme_ranks.CONTRACT,
+)
+"""Tables whose columns the data dictionary lists; dbt's docs hold the others."""
 TRUTH = SETTINGS.landing / "truth" / "launderers.parquet"
 
 
@@ -70,7 +101,7 @@ def catalogue_contracts() -> list[TableContract]:
             deps=list(KEYS.values()),
             group_name="catalogue",
             kinds={"python", "html"},
-            description="The catalogue as one page: searchable features with distributions, schemes with every number.",
+            description="The catalogue as one searchable page, and the data dictionary of the tables made in Python.",
         ),
     ],
     check_specs=[check_spec(key) for key in KEYS.values()],
@@ -94,11 +125,17 @@ def feature_catalogue(context: dg.AssetExecutionContext, warehouse: Warehouse) -
         # that no pillar is weakened is good news
         yield check_result(frame, contract, allows_empty=frame is weakened)
     note = f"Source: {SETTINGS.source.split(':')[0]}. As-of dates profiled: {', '.join(map(str, weeks))}."
-    PAGE.parent.mkdir(parents=True, exist_ok=True)
-    partial = PAGE.with_suffix(".partial")
-    partial.write_text(catalogue_page(table, weakened, schemes, note), encoding="utf-8")
-    os.replace(partial, PAGE)
-    yield dg.MaterializeResult(asset_key=PAGE_KEY, metadata={"path": dg.MetadataValue.path(str(PAGE))})
+    _write(PAGE, catalogue_page(table, weakened, schemes, note))
+    _write(DICTIONARY, data_dictionary(DICTIONARY_OF))
+    paths = {"page": dg.MetadataValue.path(str(PAGE)), "data dictionary": dg.MetadataValue.path(str(DICTIONARY))}
+    yield dg.MaterializeResult(asset_key=PAGE_KEY, metadata=paths)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
 
 
 @dg.asset(
