@@ -70,7 +70,7 @@ def test_weekly_assets_are_partitioned_with_single_run_backfill() -> None:
     assert all(a.partitions_def == AS_OF_WEEKS for a in weekly)
     assert all(a.backfill_policy == dg.BackfillPolicy.single_run() for a in weekly)
     layers = {key.path[0] for a in weekly for key in a.keys}
-    assert {*WEEKLY_LAYERS, "scores", "marts", "serving"} <= layers
+    assert {*WEEKLY_LAYERS, "scores", "marts"} <= layers
 
 
 def test_blocking_check_on_every_feature_tier_and_score_table() -> None:
@@ -104,6 +104,7 @@ def test_heavy_steps_are_retried() -> None:
         ("weekly_retrain", "models/metrics", "scores/client_scores"),
         ("weekly_score", "serving/marts_serving", "features/feat_p1_volume_velocity"),
         ("new_week", "features/feat_p1_volume_velocity", "models/metrics"),
+        ("report", "reports/evidence", "scores/client_scores"),
     ],
 )
 def test_jobs_select_their_layers(job: str, has: str, lacks: str) -> None:
