@@ -666,13 +666,17 @@ class GovernanceConfig(_Frozen):
         ),
     )
     support_client_ratio: Ratio = Field(
-        0.05, description="Share of a client's values outside from which the client itself is outside."
+        0.02, description="Share of a client's values outside above which the client itself is outside."
     )
     support_clients_ratio: Ratio = Field(
-        0.02, description="Largest share of clients outside in a week; the same sources stay under 0.01."
+        0.015,
+        description=(
+            "Largest share of clients outside in a week; the same sources stay under 0.01, and payments of one "
+            "currency that a tenth of the clients used in a month, times 100, give 0.025."
+        ),
     )
     support_minimum_clients: Annotated[int, Field(ge=1)] = Field(
-        10, description="Clients outside below which a week is not refused: a handful of odd clients is no broken feed."
+        5, description="Clients outside below which a week is not refused: a handful of odd clients is no broken feed."
     )
 
 
@@ -737,7 +741,7 @@ def load_config(profile: Profile | str) -> Config:
             profile=profile,
             calendar=CalendarConfig(max_weeks=40),
             features=FeatureConfig(tsfresh_sample_clients=400),
-            models=ModelConfig(trees=300, negative_ratio=40, bootstrap_samples=300, tuning_trials=6),
+            models=ModelConfig(trees=300, negative_ratio=40, bootstrap_samples=300, tuning_trials=4),
             evaluation=EvaluationConfig(bootstrap_samples=300, experiment_samples=100, refit_clients=3_000),
             simulation=SimulationConfig(clients=50_000, days=546, launderer_ratio=0.02),
         )
