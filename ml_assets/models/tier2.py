@@ -260,7 +260,9 @@ def build_design(pillar_scores: pl.DataFrame, *parts: pl.DataFrame) -> pl.DataFr
     design = pillar_scores.select(*GRAIN, *(SCORE_OF[p] for p in PILLARS if SCORE_OF[p] in pillar_scores.columns))
     for part in parts:
         new = [c for c in numeric_columns(part) if c not in design.columns]
-        design = design.join(part.select(*GRAIN, *new), on=list(GRAIN), how="left")
+        # 32 bits are what a booster reads, and the design is the widest table of tier 2
+        narrow = part.select(*GRAIN, *new).with_columns(pl.selectors.float().cast(pl.Float32))
+        design = design.join(narrow, on=list(GRAIN), how="left")
     return design.sort(list(GRAIN))
 
 

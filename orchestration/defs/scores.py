@@ -108,16 +108,19 @@ def _all_scores(warehouse: Warehouse, weeks: list[date]) -> pl.DataFrame:
 def _remembered_scores(warehouse: Warehouse, bundle: ModelBundle, weeks: list[date]) -> pl.DataFrame:
     """S_P1..S_P5 of the weeks the memory looks back on, by the model that scores now.
 
-    They are scored again from their features and not read from tier 1: published scores are kept when a new model
-    takes over, so the tables may hold another model's scores, and a week must not depend on which.
+    A week whose tier-1 table holds another model's scores (published scores are kept when a new model takes over) is
+    scored again from its features: a week's score must not depend on who scored the weeks before.
     """
     past = earlier_weeks(weeks, bundle.config.models.memory_weeks)
-    return widen(
-        {
-            p: score_tier1(m, read_columns(warehouse, p, m.features, past), bundle.model_id)
-            for p, m in bundle.tier1.items()
-        }
-    )
+    columns = ["client_id", "as_of_date", "pillar_score"]
+    scored = {}
+    for pillar, model in bundle.tier1.items():
+        stored = read_weeks(warehouse, TIER1_CONTRACTS[pillar].address, past, ", ".join([*columns, "model_id"]))
+        stored = stored.filter(pl.col("model_id") == bundle.model_id).select(columns)
+        rest = sorted(set(past) - set(stored["as_of_date"].unique()))
+        again = score_tier1(model, read_columns(warehouse, pillar, model.features, rest), bundle.model_id)
+        scored[pillar] = pl.concat([stored, again.select(columns)])
+    return widen(scored)
 
 
 def _tier2_inputs(warehouse: Warehouse, bundle: ModelBundle, weeks: list[date]) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -142,8 +145,11 @@ def _tier2_inputs(warehouse: Warehouse, bundle: ModelBundle, weeks: list[date]) 
 def tier2_scheme(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
     """Score the schemes."""
     weeks, bundle = weeks_of(context), scoring_model()
-    design, schemes = _tier2_inputs(warehouse, bundle, weeks)
-    frame = score_tier2(bundle.tier2, design, schemes, bundle.model_id)
+    parts = [
+        score_tier2(bundle.tier2, *_tier2_inputs(warehouse, bundle, batch), bundle.model_id)
+        for batch in week_batches(warehouse, weeks)
+    ]
+    frame = pl.concat(parts).sort("client_id", "as_of_date")
     yield from _finish(warehouse, TIER2_CONTRACT, frame, weeks, bundle.model_id, _spine_rows(warehouse, weeks))
 
 
