@@ -46,6 +46,10 @@ def offenders(room: str, forbidden: tuple[str, ...]) -> Iterator[str]:
         ("ml_assets/models", ("duckdb", "ml_assets.sources", "ml_assets.evaluation.final_test")),
         ("ml_assets/evaluation", ("duckdb", "ml_assets.sources")),
         ("ml_assets/explain", ("duckdb", "ml_assets.sources")),
+        (
+            "ml_assets/segmentation",
+            ("duckdb", "os", "pathlib", "time", "random", "ml_assets.sources", "ml_assets.reports"),
+        ),
         ("ml_assets/reports", ("duckdb", "ml_assets.sources")),
         ("orchestration", ("apps", "benchmarks", "snapml")),
         ("ml_assets", ("benchmarks", "snapml")),

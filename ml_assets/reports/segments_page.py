@@ -30,6 +30,11 @@ TREATMENT_WORDS = {
     "standard_review": "standard review",
     "enhanced_review": "enhanced due diligence",
 }
+CREDIT_WORDS = {
+    "straight_through": "decided without a person",
+    "standard_review": "standard review",
+    "enhanced_review": "decided by a person",
+}
 SPLIT_WORDS = {"train": "training weeks", "validation": "validation weeks", "test": "test weeks"}
 
 
@@ -259,6 +264,7 @@ def segment_map(places: pl.DataFrame, names: Mapping[str, str]) -> go.Figure:
     odd = places.filter(pl.col("is_unusual"))
     cross = {"color": "#1c2733", "size": 7, "symbol": "x-thin", "line": {"width": 1.5, "color": "#1c2733"}}
     drawing.add_trace(go.Scattergl(x=odd["x"], y=odd["y"], mode="markers", marker=cross, name="unusual"))
+    drawing.update_layout(legend={"itemsizing": "constant"})
     drawing.update_xaxes(title="first principal component")
     drawing.update_yaxes(title="second principal component")
     return drawing
@@ -438,6 +444,10 @@ def _share(value: float | None, low: float | None = None, high: float | None = N
     return f"{value:.1%}" + ("" if low is None or high is None else f" [{low:.1%}, {high:.1%}]")
 
 
+def _between(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"of those in test weeks; 95 % interval {low:.1%} to {high:.1%}"
+
+
 def _result(results: pl.DataFrame, policy: str, split: str, measure: str) -> dict[str, Any]:
     rows = results.filter(
         (pl.col("policy") == policy) & (pl.col("split") == split) & (pl.col("measure") == measure)
@@ -455,13 +465,15 @@ def _policy_rows(results: pl.DataFrame) -> pl.DataFrame:
         "strs_enhanced_ratio": "STRs seen in enhanced due diligence",
     }
     rows = []
-    for policy in ("configured", "published_split"):
-        for split in ("validation", "test"):
-            cells = {
-                word: _share(*(_result(results, policy, split, m)[k] for k in ("value", "low", "high")))
-                for m, word in measures.items()
-            }
-            rows.append({"policy": policy.replace("_", " "), "weeks": split, **cells})
+    for measure, word in measures.items():
+        cells = {
+            f"{policy.replace('_', ' ')}, {split}": _share(
+                *(_result(results, policy, split, measure)[k] for k in ("value", "low", "high"))
+            )
+            for policy in ("configured", "published_split")
+            for split in ("validation", "test")
+        }
+        rows.append({"share": word, **cells})
     return pl.DataFrame(rows)
 
 
@@ -577,7 +589,7 @@ def _personas(report: SegmentReport) -> str:
         "share": "share",
         "stability": "stability",
         "grade": "grade",
-        "str_rate": "STR rate, training weeks",
+        "str_rate": "STR rate, training",
         "treatment": "suggested treatment",
     }
     shown = "test" if "test" in set(risk["split"]) else risk["split"][0] if risk.height else ""
@@ -587,9 +599,9 @@ def _personas(report: SegmentReport) -> str:
         _p(
             "Names follow by rule from the strongest effect sizes against all other clients. Stability is the mean "
             "Jaccard overlap with bootstrap cuts (1: always found again). The grade compares the STR rate with the "
-            "overall rate in training weeks by Wilson's interval."
+            "overall rate in training weeks by Wilson's interval; the figure of STR rates shows whether it held later."
         ),
-        table(persona_table(frames), headings, wide=["persona", "treatment"]),
+        table(persona_table(frames), headings, wide=["treatment"]),
         figure(effects(frames["segment_traits"]), "What sets a segment apart: Cohen's d against the rest", 420),
         figure(radar(frames["segment_traits"], report.inputs, names), "The median client, as a percentile of all", 620),
         figure(segment_map(frames["segment_map"], names), "Map of the clients", 560),
@@ -646,6 +658,21 @@ def _moves(report: SegmentReport) -> str:
     return _section("moves", "Migration", *lines)
 
 
+def _ordering_words(curve: pl.DataFrame, share: float) -> str:
+    """What the segment's lift adds to the score at one share automated, in numbers."""
+    words = []
+    for split in ("validation", "test"):
+        at = curve.filter((pl.col("split") == split) & ((pl.col("automated_ratio") - share).abs() < 1e-9))
+        count = dict(at.select("ordering", "unseen_count").rows())
+        if len(count) == 2:
+            total = at["str_count"][0]
+            words.append(
+                f"in {SPLIT_WORDS[split]} {count['bcrs']} of {total} STRs go unseen by the score alone and "
+                f"{count['bcrs_and_segment']} with the segment's lift"
+            )
+    return f"At {share:.0%} automated, " + "; ".join(words) + "." if words else ""
+
+
 def _policy(report: SegmentReport, published: float) -> str:
     results, curve = report.frames["policy_results"], report.frames["policy_curve"]
     if not results.height:
@@ -671,6 +698,7 @@ def _policy(report: SegmentReport, published: float) -> str:
         if curve.filter(pl.col("split") == split).height:
             title = f"What letting through costs, {SPLIT_WORDS[split]}"
             parts.append(figure(policy_figure(curve, results, split, published), title, 460))
+    parts.append(_p(_ordering_words(curve, published)))
     parts.append(
         _p(
             "An STR counts as unseen where every week of the split that led up to it was let through. Choose on "
@@ -727,9 +755,12 @@ def _credit(credit: CreditResult | None) -> str:
             wide=["rule"],
         ),
         figure(selection_figure(credit.selection), "Judges of the number of segments, credit customers", 520),
-        figure(effects(credit.traits), "What sets a segment apart: Cohen's d against the rest", 300),
+        figure(effects(credit.traits), "What sets credit customers apart: Cohen's d against the rest", 300),
         table(
-            credit.policy.with_columns(pl.col("treatment").replace_strict(TREATMENT_WORDS, return_dtype=pl.String)),
+            credit.policy.with_columns(
+                pl.col("treatment").replace_strict(CREDIT_WORDS, return_dtype=pl.String),
+                pl.col("policy").str.replace_all("_", " "),
+            ),
             {
                 "policy": "policy",
                 "treatment": "treatment",
@@ -775,7 +806,7 @@ def segments_html(report: SegmentReport, published: float) -> str:
             ("segments", str(count), f"fitted on {newest}, {report.inputs.height:,} clients", ""),
             ("bootstrap stability", stable, "mean adjusted Rand index; 1 is always the same cut", ""),
             ("automated by the policy", _share(automated["value"]), "client-weeks of the test weeks", ""),
-            ("STRs unseen", _share(unseen["value"]), f"{_share(unseen['value'], unseen['low'], unseen['high'])}", ""),
+            ("STRs unseen", _share(unseen["value"]), _between(unseen["low"], unseen["high"]), ""),
             (
                 "clients with STR, test weeks",
                 str(overall[0]["str_count"]) if overall else "–",
@@ -811,8 +842,8 @@ def segments_html(report: SegmentReport, published: float) -> str:
         f"{_policy(report, published)}{rules}{_credit(report.credit)}"
     )
     lead = (
-        f"{html.escape(report.source)}. Segments are fitted on training weeks without labels, matched from fit to fit "
-        "so that they keep their identity, and every client is assigned every week."
+        f"Data: {html.escape(report.source)}. Segments are fitted on training weeks without labels, matched from fit to "
+        "fit so that they keep their identity, and every client is assigned every week."
     )
     return page("Client segments and personas", lead, body, has_figures=True)
 
