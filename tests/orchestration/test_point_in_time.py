@@ -235,9 +235,13 @@ def test_scores_at_the_cut_are_unchanged_under_the_same_champion(pair: Pair) -> 
     from ml_assets.models.registry import load_champion
 
     champion = load_champion(pair.original.folder / "models")
-    query = "from features.feat_{} where as_of_date = date '{}' order by client_id"
+    query = "from features.feat_{} where as_of_date between date '{}' - {} and date '{}' order by client_id, as_of_date"
+    memory = 7 * champion.config.models.memory_weeks
     both = [
-        score_weeks(champion, {p: run.warehouse(query.format(p, CUT)) for p in FEATURES})
+        score_weeks(
+            champion,
+            {p: run.warehouse(query.format(p, CUT, 0 if p == "p6_scheme" else memory, CUT)) for p in FEATURES},
+        )
         for run in (pair.original, pair.rewritten)
     ]
     assert_same(both[0].wide, both[1].wide, "pillar scores")
