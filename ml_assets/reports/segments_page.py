@@ -842,8 +842,8 @@ def segments_html(report: SegmentReport, published: float) -> str:
         f"{_policy(report, published)}{rules}{_credit(report.credit)}"
     )
     lead = (
-        f"Data: {html.escape(report.source)}. Segments are fitted on training weeks without labels, matched from fit to "
-        "fit so that they keep their identity, and every client is assigned every week."
+        f"Data: {html.escape(report.source)}. Segments are fitted on training weeks without labels, matched from fit "
+        "to fit so that they keep their identity, and every client is assigned every week."
     )
     return page("Client segments and personas", lead, body, has_figures=True)
 
