@@ -636,10 +636,10 @@ class GovernanceConfig(_Frozen):
         description="Largest PSI of the challenger's scores against the champion's (Siddiqi 2006: 0.25 is a shift).",
     )
     promotion_rank_correlation: Ratio = Field(
-        0.3,
+        0.6,
         description=(
             "Least Spearman correlation of both models' scores on held-out rows: under it another client list, not a "
-            "retrained one. Judgement; most clients are ordinary and order among them is chance."
+            "retrained one. Judgement: two designs on the same small bank agreed to 0.95."
         ),
     )
     model_age_days: Days = Field(
