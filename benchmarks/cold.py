@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +17,7 @@ from ml_assets.features import p3_temporal as p3
 from ml_assets.features import p4_typology as p4
 from ml_assets.features.history import TRANSACTION_COLUMNS, build_history, build_spine
 
-_SCRIPT = "import benchmarks.cold as c; c.all_kernels()"
+_SCRIPT = "import benchmarks.cold as c; c.report_compilation()"
 
 
 def all_kernels() -> None:
@@ -38,6 +38,26 @@ def all_kernels() -> None:
     p4.build_with_hits(history, spine, config)
 
 
+def report_compilation() -> None:
+    """Run :func:`all_kernels` and print, as JSON, what numba compiled: kernel, seconds without callees, signatures."""
+    from numba.core import event
+
+    spent: dict[str, list[float]] = {}
+    open_: list[tuple[str, float, list[float]]] = []
+    with event.install_recorder("numba:compile") as recorder:
+        all_kernels()
+    for moment, happened in recorder.buffer:
+        if happened.is_start:
+            function = happened.data["dispatcher"].py_func
+            open_.append((f"{function.__module__.rsplit('.', 1)[-1]}.{function.__name__}", moment, [0.0]))
+        else:
+            name, start, inner = open_.pop()
+            spent.setdefault(name, []).append(moment - start - inner[0])
+            if open_:
+                open_[-1][2][0] += moment - start
+    print(json.dumps({name: [sum(seconds), len(seconds)] for name, seconds in sorted(spent.items())}))
+
+
 def warm_up(folder: Path) -> None:
     """Compile or load everything that will be timed."""
     all_kernels()
@@ -47,15 +67,26 @@ def compile_seconds(record: Recorder, folder: Path) -> None:
     """Seconds a fresh cache costs: the same small build in two new processes, the cache empty and then filled."""
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder / "numba")}
 
-    def run() -> None:
-        subprocess.run([sys.executable, "-c", _SCRIPT], check=True, env=environment, cwd=Path(__file__).parents[1])
+    def run() -> dict[str, list[float]]:
+        done = subprocess.run(
+            [sys.executable, "-c", _SCRIPT],
+            check=True,
+            env=environment,
+            cwd=Path(__file__).parents[1],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        found: dict[str, list[float]] = json.loads(done.stdout.splitlines()[-1])
+        return found
 
-    _, cold = timed(run)
+    compiled, cold = timed(run)
     _, warm = timed(run)
-    compiled = [p for p in (folder / "numba").rglob("*.nbc")]
-    # a kernel with two files of machine code was compiled for two signatures
-    kernels = {re.sub(r"-\d+\.py\d+.*$", "", p.name) for p in compiled}
+    slowest = sorted(compiled.items(), key=lambda item: -item[1][0])[:8]
+    several = {name: int(count) for name, (_, count) in compiled.items() if count > 1}
     record.add(
         Row("P1 to P4 in a new process, kernels cached", "5,000 transactions", warm, "the same, cache empty", cold,
-            note=f"compiling costs {cold - warm:.0f} s once: {len(kernels)} kernels, {len(compiled)} signatures")
+            note=f"compiling costs {cold - warm:.0f} s once, for {len(compiled)} kernels; slowest: "
+            + ", ".join(f"{name} {seconds:.1f} s" for name, (seconds, _) in slowest)
+            + "; compiled for several signatures: "
+            + (", ".join(f"{name} ({count})" for name, count in sorted(several.items())) or "none"))
     )  # fmt: skip

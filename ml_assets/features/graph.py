@@ -257,11 +257,12 @@ def build_week_graph(history: History, nodes: NodeIndex, as_of_day: int, days: i
     is_client = np.zeros(n, dtype=np.bool_)
     is_client[own] = True
     inbound = history.is_inbound[rows]
+    own, other = own.astype(np.int32), other.astype(np.int32)
     source, target = np.where(inbound, other, own), np.where(inbound, own, other)
     at = history.at[rows]
     cents = np.rint(history.amount[rows] * 100).astype(np.int64)
     taken, listed_day = _arrange(source, target, inbound, at, cents, other, history.listed_day[rows], n)
-    key, at, cents = source[taken] * n + target[taken], at[taken], cents[taken]
+    key, at, cents = source[taken].astype(np.int64) * n + target[taken], at[taken], cents[taken]
 
     first = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]])) if len(key) else np.empty(0, np.int64)
     start = np.concatenate([first, [len(key)]]).astype(np.int64)
@@ -308,17 +309,15 @@ def _arrange(source, target, inbound, at, cents, other, listed, n):  # type: ign
         take_inbound = received > (high - low) - received
         start = count
         for i in range(low, high):
-            if inbound[order[i]] == take_inbound:
-                kept[count] = order[i]
+            row = order[i]
+            if inbound[row] == take_inbound:
+                # insertion among the pair's payments of the same moment: few, and numba's sort takes seconds to compile
+                place = count
+                while place > start and at[kept[place - 1]] == at[row] and cents[kept[place - 1]] > cents[row]:
+                    kept[place] = kept[place - 1]
+                    place -= 1
+                kept[place] = row
                 count += 1
-        while start < count:
-            end = start + 1
-            while end < count and at[kept[end]] == at[kept[start]]:
-                end += 1
-            if end - start > 1:
-                tied = kept[start:end].copy()
-                kept[start:end] = tied[np.argsort(cents[tied], kind="mergesort")]
-            start = end
         low = high
     return kept[:count], listed_day
 
@@ -409,7 +408,9 @@ def payment_statistics(graph: WeekGraph) -> pl.DataFrame:
     """
     columns: dict[str, NDArray[np.float64]] = {}
     for side, events in (("in", graph.in_events), ("out", graph.out_events)):
-        found = _payment_moments(events.start, events.cents)
+        party = np.repeat(np.arange(len(graph), dtype=np.int32), np.diff(events.start))
+        by_size = sorted_by_group(party, np.argsort(events.cents, kind="stable"), len(graph))
+        found = _payment_moments(events.start, events.cents[by_size])
         for i, name in enumerate(("mean", "min", "max", "median", "variance", "skewness", "kurtosis")):
             columns[f"{side}_payment_{name}"] = found[i]
     counts = {f"{s}_payments": np.diff(e.start) for s, e in (("in", graph.in_events), ("out", graph.out_events))}
@@ -418,7 +419,7 @@ def payment_statistics(graph: WeekGraph) -> pl.DataFrame:
 
 @njit(cache=True)
 def _payment_moments(start, cents):  # type: ignore[no-untyped-def]
-    """Mean, min, max, median, variance, skewness and kurtosis (rows) of each party's cents, as money."""
+    """Mean, min, max, median, variance, skewness and kurtosis (rows) of each party's cents (sorted), as money."""
     n = len(start) - 1
     out = np.full((7, n), np.nan)
     for v in range(n):
@@ -426,7 +427,7 @@ def _payment_moments(start, cents):  # type: ignore[no-untyped-def]
         count = high - low
         if count == 0:
             continue
-        ordered = np.sort(cents[low:high])
+        ordered = cents[low:high]
         total = 0
         for c in ordered:
             total += c
