@@ -68,7 +68,7 @@ def bank(clients: int, seed: int = 0) -> pl.DataFrame:
         {
             "client_id": [f"C{i:06d}" for i in range(clients)],
             "industry": np.where(kind == 2, "retail", "household"),
-            "occupation": np.where(kind == 2, None, "employed"),
+            "occupation": [None if k == 2 else "employed" for k in kind],
             "size_bucket": np.where(kind == 2, "small", "individual"),
             "risk_rating": ["low"] * clients,
             **columns,
