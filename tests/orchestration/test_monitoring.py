@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from chain import Run, bcrs
 
-from ml_assets.config import MonitoringConfig
+from ml_assets.config import MonitoringConfig, ThresholdConfig
 from ml_assets.evaluation import drift
 
 CONFIG = MonitoringConfig()
@@ -202,12 +202,9 @@ def test_threshold_pack_from_plan_to_line(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--capacity", "5", "--cost-ratio", "50"), "not both"),
-        (("--cost-ratio", "0.5"), "over 1"),
         (("--as-of", "2031-01-06"), "no scored week"),
         (("--as-of", "soon"), "YYYY-MM-DD"),
         (("--confidence", "2"), "confidence"),
-        (("--outcomes", "nowhere.csv"), "cannot be read"),
     ],
 )
 def test_bad_requests_are_refused_in_words(copy: Path, arguments: tuple[str, ...], said: str) -> None:
@@ -215,6 +212,24 @@ def test_bad_requests_are_refused_in_words(copy: Path, arguments: tuple[str, ...
     assert answer.code == 1
     assert said in " ".join(answer.output.split())
     assert "Traceback" not in answer.output
+
+
+def test_two_ways_to_set_the_line_are_refused() -> None:
+    from orchestration.threshold_work import ThresholdError, make_pack
+
+    with pytest.raises(ThresholdError, match="not both"):
+        make_pack(ThresholdConfig(), capacity=5, cost_ratio=50.0)
+
+
+def test_outcomes_that_are_no_outcomes_are_refused(tmp_path: Path) -> None:
+    from orchestration.threshold_work import ThresholdError, _outcomes
+
+    with pytest.raises(ThresholdError, match="cannot be read"):
+        _outcomes(tmp_path / "nowhere.csv")
+    other = tmp_path / "other.csv"
+    other.write_text("client,verdict\nC1,fine\n")
+    with pytest.raises(ThresholdError, match="alert_id, outcome"):
+        _outcomes(other)
 
 
 def test_without_a_run_the_commands_say_what_to_do(tmp_path: Path) -> None:
