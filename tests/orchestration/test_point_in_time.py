@@ -210,7 +210,7 @@ def test_windows_and_profiles_of_earlier_dates_are_unchanged(pair: Pair, table: 
     assert_same(*pair.rows(until_cut(f"intermediate.{table}")), table)
 
 
-@pytest.mark.parametrize("table", ["typology_hits", "scheme_hits"])
+@pytest.mark.parametrize("table", ["typology_hits", "scheme_hits", "blacklist_paths", "peer_groups", "peer_normals"])
 def test_evidence_of_earlier_dates_is_unchanged(pair: Pair, table: str) -> None:
     original, rewritten = pair.rows(f"from features.{table} where as_of_date <= date '{CUT}' order by all")
     assert original.height > 0
