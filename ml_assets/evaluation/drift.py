@@ -43,7 +43,7 @@ MEASURE_GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "concentration": ("busiest", "largest"),
     },
     "p2": {
-        "degree and strength": ("degree", "strength", "neighbour"),
+        "degree and strength": ("degree", "strength", "neighbour", "payment"),
         "counterparties": ("counterparty", "reciprocal", "client_flow", "first_seen"),
         "centrality": ("pagerank", "betweenness", "clustering", "triangle", "core", "community"),
         "countries": ("country",),
