@@ -220,6 +220,32 @@ def wilson(hits: int, of: int) -> tuple[float | None, float | None]:
     return float(low), float(high)
 
 
+def unexplained(frame: pl.DataFrame, contract: TableContract) -> list[str]:
+    """What a table of evidence breaks, in words; empty where it holds.
+
+    Rows there; grain unique; no null where the contract allows none; numbers in their range; and, where
+    a row has no number at all, a reason.
+    """
+    if frame.is_empty():
+        return ["no rows"]
+    problems = []
+    if frame.select(contract.grain).is_duplicated().any():
+        problems.append(f"rows with the same {', '.join(contract.grain)}")
+    for column in contract.columns:
+        values = frame[column.name]
+        if not column.is_nullable and values.null_count():
+            problems.append(f"{column.name}: {values.null_count()} nulls")
+        if column.minimum is not None and (values < column.minimum).any():
+            problems.append(f"{column.name} under {column.minimum}")
+        if column.maximum is not None and (values > column.maximum).any():
+            problems.append(f"{column.name} over {column.maximum}")
+    numbers = [c.name for c in contract.columns if c.dtype in ("number", "integer") and c.is_nullable]
+    silent = frame.filter(pl.all_horizontal(pl.col(numbers).is_null()) & pl.col("reason").is_null()).height
+    if silent:
+        problems.append(f"{silent} rows without a number and without a reason")
+    return problems
+
+
 def _frame(contract: TableContract, rows: list[dict[str, Any]]) -> pl.DataFrame:
     empty = contract.empty()
     return contract.conform(pl.DataFrame([{c: r.get(c) for c in contract.names} for r in rows], schema=empty.schema))

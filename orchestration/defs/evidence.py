@@ -13,8 +13,7 @@ import dagster as dg
 import polars as pl
 
 from ml_assets.contracts import TableContract
-from ml_assets.contracts.expectations import validate
-from ml_assets.evaluation.evidence import PROBABILITIES, TEST_TABLES, Subject, assess
+from ml_assets.evaluation.evidence import PROBABILITIES, TEST_TABLES, Subject, assess, unexplained
 from ml_assets.evaluation.experiments import ABLATION, BLEND, EXPERIMENT_TABLES, LEARNING, ROBUSTNESS, TSFRESH
 from ml_assets.evaluation.final_test import BCRS_COLUMNS, compare_variants, evaluate_test_weeks
 from ml_assets.features.tsfresh_engine import SLOTS
@@ -102,13 +101,13 @@ def _write(
     yield dg.MaterializeResult(
         asset_key=_key(contract), metadata=run_metadata(rows, {"rows": markdown_table(frame, 12), **(more or {})})
     )
-    result = validate(frame, contract)
-    failures = list(result.failures) + ([] if rows else ["no rows"])
+    # a light check: the marts' dbt tests follow, and the suites of Great Expectations take longer than the report
+    failures = unexplained(frame, contract)
     yield dg.AssetCheckResult(
         check_name=KEEPS_CONTRACT,
         asset_key=_key(contract),
         passed=not failures,
-        metadata={"expectations": result.evaluated, "failed": "; ".join(failures) or "none"},
+        metadata={"rows": rows, "failed": "; ".join(failures) or "none"},
     )
 
 

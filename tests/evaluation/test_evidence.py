@@ -16,6 +16,7 @@ from ml_assets.evaluation.evidence import (
     age_band,
     assess,
     false_positives_at,
+    unexplained,
     wilson,
 )
 from ml_assets.evaluation.metrics import draw
@@ -192,6 +193,7 @@ def test_what_cannot_be_measured_is_null_with_a_reason(change):
         missing = tables[name].filter(pl.col(column).is_null())
         assert tables[name].height, name
         assert missing["reason"].null_count() == 0, name
+        assert unexplained(tables[name], TEST_TABLES[name]) == [], name
 
 
 @settings(max_examples=30, deadline=None)
@@ -233,3 +235,13 @@ def test_age_bands():
         "1 to 3 years",
         "over 3 years",
     ]
+
+
+def test_a_table_that_breaks_its_contract_is_told(tables):
+    ties, contract = tables["ties"], TEST_TABLES["ties"]
+    assert unexplained(ties, contract) == []
+    assert unexplained(ties.clear(), contract) == ["no rows"]
+    assert "same model" in unexplained(pl.concat([ties, ties]), contract)[0]
+    assert "under 0" in unexplained(ties.with_columns(rows_count=pl.lit(-1)), contract)[0]
+    assert "without a reason" in unexplained(ties.with_columns(reason=pl.lit(None, pl.String)), contract)[0]
+    assert "model: " in unexplained(ties.with_columns(model=pl.lit(None, pl.String)).head(1), contract)[0]
