@@ -440,6 +440,11 @@ def thresholds(
     console.print(f"pack  {pack.folder}")
 
 
+def _print_wide(shown: Table) -> None:
+    """Print a table of many columns: on a terminal at its width, into a file or pipe without folding."""
+    (console if console.is_terminal else Console(file=sys.stdout, highlight=False, width=190)).print(shown)
+
+
 @app.command()
 def bench(
     sizes: Annotated[str, typer.Option(help="transactions, several separated by commas")] = "1000000,10000000",
@@ -474,7 +479,7 @@ def bench(
 
     rows += growth(rows, wanted)
     (reports / "benchmark.json").write_text(json.dumps(rows, indent=2, ensure_ascii=False))
-    console.print(table(rows))
+    _print_wide(table(rows))
     console.print(f"rows  {reports / 'benchmark.json'}")
 
 
@@ -505,7 +510,7 @@ def patterns(
     for r in measured.iter_rows(named=True):
         counts = [f"{r[c]}" for c in ("published_count", "looked_for_count", "found_count")]
         shown.add_row(r["detector"], *counts, f"{r['recall_ratio']:.2f}", r["fires_at"], f"{r['background_ratio']:.2%}")
-    console.print(shown)
+    _print_wide(shown)
     settings.reports.mkdir(parents=True, exist_ok=True)
     target = settings.reports / "pattern_recall.json"
     target.write_text(json.dumps(measured.to_dicts(), indent=2, ensure_ascii=False))
