@@ -92,13 +92,22 @@ def sample_rows(rows: int, most: int, seed: int) -> NDArray[np.int64]:
 def fit_centroids(matrix: Matrix, k: int, config: SegmentConfig, seed: int, starts: int | None = None) -> Matrix:
     """Centroids of k-means, one row per segment, in the order the algorithm left them.
 
-    Above ``mini_batch_rows`` rows mini-batch k-means stands in.
+    Above ``mini_batch_rows`` rows mini-batch k-means stands in, started from a full fit on ``sample_rows`` rows.
     """
     starts = starts or config.starts
     with _quietly():
         if len(matrix) > config.mini_batch_rows:
+            # started anywhere, mini-batches stay in poor minima; from the best of several fits on a sample they do not
+            sample = matrix[sample_rows(len(matrix), config.sample_rows, seed)]
+            start = KMeans(k, random_state=seed, n_init=starts).fit(sample).cluster_centers_
             model: Any = MiniBatchKMeans(
-                k, random_state=seed, n_init=starts, batch_size=4096, max_no_improvement=20, reassignment_ratio=0.0
+                k,
+                init=start,
+                n_init=1,
+                random_state=seed,
+                batch_size=4096,
+                max_no_improvement=20,
+                reassignment_ratio=0.0,
             )
         else:
             model = KMeans(k, random_state=seed, n_init=starts)

@@ -39,6 +39,14 @@ def test_mini_batch_recovers_planted_groups_too() -> None:
     assert adjusted_rand_score(group, labels) > 0.99
 
 
+def test_mini_batch_is_nearly_as_tight_as_the_full_fit_without_clear_groups() -> None:
+    rng = np.random.default_rng(6)
+    matrix = np.concatenate([rng.normal(c, 1.0, (300, 6)) for c in (0.0, 1.5, 3.0)])
+    full = nearest(matrix, fit_centroids(matrix, 5, SMALL, 1))[1]
+    quick = nearest(matrix, fit_centroids(matrix, 5, SMALL.model_copy(update={"mini_batch_rows": 100}), 1))[1]
+    assert (quick**2).sum() <= 1.03 * (full**2).sum()
+
+
 def test_noise_without_groups_is_called_unstable() -> None:
     noise = np.random.default_rng(5).normal(size=(300, 6))
     choice = choose_k(noise, SMALL)
