@@ -14,6 +14,7 @@ MODELS = {
     "static_kyc": "static KYC",
     "volume_only": "volume only",
     "fixed_rules": "fixed rules",
+    "rule_risk_score": "rule-based risk score",
 }
 """Models in the order of the tables, with the words shown."""
 
