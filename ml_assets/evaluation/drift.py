@@ -19,6 +19,7 @@ week. It fits nothing, reads nothing and knows no client: counts per week, featu
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -335,8 +336,12 @@ def psi_noise(bins: int, actual: NDArray[np.float64], expected: float, confidenc
     """PSI that equal distributions stay under with ``confidence``, for ``actual`` and ``expected`` rows."""
     if bins < 2:
         return np.zeros_like(actual)
-    with np.errstate(divide="ignore"):
-        return np.asarray(chi2.ppf(confidence, bins - 1) * (1.0 / actual + 1.0 / max(expected, 1.0)))
+    return np.asarray(_chi2_quantile(confidence, bins - 1) * (1.0 / actual + 1.0 / max(expected, 1.0)))
+
+
+@lru_cache
+def _chi2_quantile(confidence: float, degrees: int) -> float:
+    return float(chi2.ppf(confidence, degrees))
 
 
 def js_distance(left: Sequence[float], right: Sequence[float]) -> float:
@@ -414,61 +419,50 @@ def _distances(
     weeks = frame["as_of_date"].unique().sort()
     at = frame["as_of_date"].replace_strict(weeks, np.arange(len(weeks)), return_dtype=pl.Int64).to_numpy()
     sizes = np.bincount(at, minlength=len(weeks)).astype(float)
-    wanted = bins.filter(pl.col("subject").is_in([prefix + name for name in names]))
-    edges_of = {
-        str(key[0]): (part["upper_edge"].drop_nulls().to_numpy(), part["rows_count"].to_numpy().astype(float))
-        for key, part in wanted.sort("subject", "bin_number").group_by("subject", maintain_order=True)
+    known_names = set(bins["subject"].unique().to_list())
+    names = [n for n in names if prefix + n in known_names]
+    wanted = bins.filter(pl.col("subject").is_in([prefix + n for n in names])).sort("subject", "bin_number")
+    frozen = {
+        subject: (np.array([e for e in edges if e is not None]), np.array(counts, float))
+        for subject, edges, counts in wanted.group_by("subject", maintain_order=True)
+        .agg("upper_edge", "rows_count")
+        .iter_rows()
     }
     level_of = {row["subject"]: row for row in levels.iter_rows(named=True)}
-    parts = []
-    for name in names:
-        level = level_of.get(prefix + name)
-        if level is None:
-            continue
+    shape = (len(names), len(weeks))
+    measured = {
+        column: np.full(shape, np.nan)
+        for column in ("psi_value", "psi_noise", "null_ratio", "reference_null_ratio", "mean_value", "reference_mean")
+    }
+    for row, name in enumerate(names):
+        level, (edges, expected) = level_of[prefix + name], frozen[prefix + name]
         values = frame[name].cast(pl.Float64).to_numpy()
         known = ~np.isnan(values)
-        edges, expected = edges_of[prefix + name]
-        code = at[known] * len(expected) + np.searchsorted(edges, values[known], side="left")
-        counts = (
-            np.bincount(code, minlength=len(weeks) * len(expected)).reshape(len(weeks), len(expected)).astype(float)
-        )
+        values, week = values[known], at[known]
+        code = week * len(expected) + np.searchsorted(edges, values, side="left")
+        counts = np.bincount(code, minlength=len(weeks) * len(expected)).reshape(len(weeks), -1).astype(float)
         present = counts.sum(axis=1)
-        sums = np.bincount(at[known], weights=values[known], minlength=len(weeks))
-        is_comparable = (present > 0) & (expected.sum() > 0)
-        effective = level["clients_count"] * (1 - level["null_ratio"])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            parts.append(
-                pl.DataFrame(
-                    {
-                        "as_of_date": weeks,
-                        "name": [name] * len(weeks),
-                        "psi_value": np.where(is_comparable, np.maximum(psi(expected, counts), 0.0), np.nan),
-                        "psi_noise": np.where(
-                            is_comparable,
-                            psi_noise(len(expected), present, effective, config.noise_confidence),
-                            np.nan,
-                        ),
-                        "null_ratio": 1 - present / sizes,
-                        "reference_null_ratio": np.full(len(weeks), level["null_ratio"]),
-                        "mean_value": _steady(sums / present),
-                        "reference_mean": np.full(
-                            len(weeks), np.nan if level["mean_value"] is None else level["mean_value"]
-                        ),
-                        "rows_count": sizes.astype(np.int64),
-                    }
-                )
-            )
-    if not parts:
-        return pl.DataFrame(
-            schema={
-                "as_of_date": pl.Date,
-                "name": pl.String,
-                **dict.fromkeys(("psi_value", "psi_noise", "null_ratio", "reference_null_ratio"), pl.Float64),
-                **dict.fromkeys(("mean_value", "reference_mean"), pl.Float64),
-                "rows_count": pl.Int64,
-            }
+        measured["null_ratio"][row] = 1 - present / sizes
+        measured["reference_null_ratio"][row] = level["null_ratio"]
+        measured["reference_mean"][row] = np.nan if level["mean_value"] is None else level["mean_value"]
+        full = present > 0
+        measured["mean_value"][row, full] = _steady(
+            np.bincount(week, weights=values, minlength=len(weeks))[full] / present[full]
         )
-    return pl.concat(parts).fill_nan(None)
+        if expected.sum() > 0:
+            effective = level["clients_count"] * (1 - level["null_ratio"])
+            measured["psi_value"][row, full] = np.maximum(psi(expected, counts[full]), 0.0)
+            measured["psi_noise"][row, full] = psi_noise(
+                len(expected), present[full], effective, config.noise_confidence
+            )
+    return pl.DataFrame(
+        {
+            "as_of_date": pl.concat([weeks] * len(names)) if names else weeks.clear(),
+            "name": pl.Series(np.repeat(names, len(weeks)).tolist(), dtype=pl.String),
+            **{column: values.ravel() for column, values in measured.items()},
+            "rows_count": np.tile(sizes.astype(np.int64), len(names)),
+        }
+    ).fill_nan(None)
 
 
 def _steady(values: NDArray[np.float64]) -> NDArray[np.float64]:

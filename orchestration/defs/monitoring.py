@@ -45,14 +45,11 @@ from ml_assets.models.tier1 import TIER1_CONTRACTS
 from ml_assets.models.tier2 import TIER2_CONTRACT
 from orchestration.defs.metadata import definition_metadata, markdown_table, run_metadata
 from orchestration.defs.partitions import AS_OF_WEEKS, weeks_of
-from orchestration.defs.reading import TRANSACTIONS_KEY, read_weeks
+from orchestration.defs.reading import TRANSACTIONS_KEY, read_weeks, week_batches
 from orchestration.defs.resources import CONFIG, Warehouse
 from orchestration.defs.scores import SCORES_KEY, TIER1_KEYS, TIER2_KEY
 from orchestration.defs.scoring_gate import scoring_model
 from orchestration.defs.training import CONTRACTS, PROMOTIONS_KEY, feature_keys, scoring_features, weekly
-
-WEEKS_AT_ONCE = 8
-"""Weeks read together: all features of all clients of more would not fit a small machine at bank size."""
 
 TRAINING_WEEKS_AT_MOST = 12
 """Training weeks the bins are made from at most, evenly spread: neighbouring weeks share most of their windows."""
@@ -314,9 +311,9 @@ def monitoring_features(context: dg.AssetExecutionContext, warehouse: Warehouse)
     weeks, bundle, config = weeks_of(context), scoring_model(), CONFIG.monitoring
     bins, levels = _reference(warehouse, bundle)
     parts = []
-    for at in range(0, len(weeks), WEEKS_AT_ONCE):
+    for batch in week_batches(warehouse, weeks):
         for contract in CONTRACTS.values():
-            frame = _rows(warehouse, contract.address, weeks[at : at + WEEKS_AT_ONCE])
+            frame = _rows(warehouse, contract.address, batch)
             parts.append(feature_drift(frame, bins, levels, bundle.model_id, config))
     features = pl.concat(parts)
     families = family_drift(features, config)
