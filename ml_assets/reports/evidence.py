@@ -376,7 +376,7 @@ def _patterns(marts: Mapping[str, pl.DataFrame]) -> Exhibit:
         key,
         "Recall by typology and scheme",
         "Clients with a positive test week, by the pattern the source planted: how many are among the alerts of one "
-        "of their positive weeks. The truth is read here and nowhere else. Few clients stand behind most bars.",
+        "of their positive weeks. The truth serves evaluation alone. Few clients stand behind most points.",
         "rpt_pattern_recall",
         {},
         frame,
