@@ -304,8 +304,29 @@ class EvaluationConfig(_Frozen):
         200, description="Resamples by client per variant of an experiment: there are over a hundred variants."
     )
     capacity_ratios: tuple[Ratio, ...] = Field(
-        (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04)
-        + (0.05, 0.06, 0.08, 0.1, 0.125, 0.15, 0.2, 0.25, 0.35, 0.5),
+        (
+            0.001,
+            0.002,
+            0.003,
+            0.005,
+            0.0075,
+            0.01,
+            0.015,
+            0.02,
+            0.025,
+            0.03,
+            0.04,
+            0.05,
+            0.06,
+            0.08,
+            0.1,
+            0.125,
+            0.15,
+            0.2,
+            0.25,
+            0.35,
+            0.5,
+        ),
         description="Shares of clients alerted a week at which recall is read: 21 points, dense where banks work.",
     )
     few_clients: Annotated[int, Field(ge=1)] = Field(

@@ -83,7 +83,9 @@ def out_of_sample_table(name: str, score: str, is_tier1: bool) -> TableContract:
     ]
     if is_tier1:
         columns.append(
-            Column("fold", "integer", "Fold that held the client out.", "count", null_rule="not a training week", minimum=0)
+            Column(
+                "fold", "integer", "Fold that held the client out.", "count", null_rule="not a training week", minimum=0
+            )
         )
     halves = {"supervised_score": "XGBoost half.", score: "Blend of both halves."}
     if is_tier1:
