@@ -23,7 +23,7 @@ from ml_assets.explain.decomposition import SPLIT_STRATEGIES, pillar_contributio
 from ml_assets.features.peers import beside
 from ml_assets.models.matrix import GRAIN, numeric_columns, to_matrix
 from ml_assets.models.memory import earlier_weeks
-from ml_assets.models.names import BASE, PILLARS, SCHEME_PILLAR, SCORE_OF
+from ml_assets.models.names import BASE, PILLARS, SCHEME_PILLAR, SCORE_OF, TITLE_OF
 from ml_assets.models.pipeline import tier2_inputs, widen
 from ml_assets.models.registry import ModelBundle
 from ml_assets.models.tier1 import Tier1Model, score_tier1
@@ -170,14 +170,15 @@ def reason_text(column: Column | None, name: str, value: float | None, own: floa
     """One sentence: what the feature is, its value, the client's own normal and the peers' normal.
 
     >>> reason_text(None, "s_p4_score", 91.0, 60.0, 50.0)
-    'Score of pillar p4: 91 of 100 (own normal 60 of 100, peers 50 of 100).'
+    'Score of typologies: 91 of 100 (own normal 60 of 100, peers 50 of 100).'
     """
     if column is None:
         unit = name.rsplit("_", 1)[-1]
         if name in SCORE_OF.values():
-            what = f"Score of pillar {name[2:4]}"
+            what = f"Score of {TITLE_OF[name[2:4]]}"
         elif "_x_" in name:
-            what = f"Pillars {name.split('_')[0]} and {name.split('_')[2]} high together"
+            first, second = (TITLE_OF[part] for part in name.split("_")[0:3:2])
+            what = f"Unusual at once in {first} and in {second}, as a share of the most there can be"
         else:
             what = name.rsplit("_", 1)[0].replace("_", " ").capitalize()
     else:

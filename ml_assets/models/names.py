@@ -19,6 +19,15 @@ SCHEME_PREFIXES: Final = {"underground_banking": "ub", "trade_based": "tb", "msb
 """Strategic scheme -> prefix of its indicator columns, after ``p6_``."""
 SCHEMES: Final = tuple(SCHEME_PREFIXES)
 """Strategic schemes, as score columns are prefixed."""
+TITLE_OF: Final = {
+    "p1": "volume and velocity",
+    "p2": "network and counterparties",
+    "p3": "timing",
+    "p4": "typologies",
+    "p5": "fit to the profile",
+    "p6": "laundering schemes",
+}
+"""First two letters of a pillar's key -> what an investigator calls it."""
 PILLAR_OF_PREFIX: Final = {p[:2]: p for p in PILLARS}
 """First two letters of a feature's name -> its pillar."""
 STRATEGIES: Final = ("linear", "bayesian", "boosting")

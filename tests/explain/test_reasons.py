@@ -131,7 +131,9 @@ def test_values_in_words(value, unit, words):
 def test_flags_and_unknown_columns_in_words():
     flag = Column("p4_is_funnel", "boolean", "Acts as a funnel account.")
     assert reason_text(flag, flag.name, 1.0, 0.0, 0.0) == "Acts as a funnel account: yes."
-    assert reason_text(None, "p1_x_p4_ratio", 0.81, None, None) == "Pillars p1 and p4 high together: 81 %."
+    assert reason_text(None, "p1_x_p4_ratio", 0.81, None, None) == (
+        "Unusual at once in volume and velocity and in typologies, as a share of the most there can be: 81 %."
+    )
     assert reason_text(None, "trade_based_cosine_ratio", None, None, 0.5) == (
         "Trade based cosine: not available (peers 50 %)."
     )
