@@ -43,13 +43,13 @@ th { background: var(--back); font-weight: 600; }
 th.sortable { cursor: pointer; white-space: nowrap; } th.sortable::after { content: " \\2195"; color: #9fb0bf; }
 td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 td .name { font-family: ui-monospace, monospace; font-size: 12.5px; overflow-wrap: anywhere; }
-#features td:first-child { min-width: 17rem; }
+#features td:first-child { min-width: 13rem; } #features th { white-space: normal; }
 td .small { color: var(--soft); font-size: 12.5px; display: block; margin-top: .15rem; }
 tr.null td { background: #fbf3ea; }
 .chip { display: inline-block; background: var(--back); border: 1px solid var(--line); border-radius: 3px;
   padding: 0 .35rem; margin: .1rem .2rem 0 0; font-size: 12px; }
 svg { display: block; } svg rect { fill: var(--blue); }
-td.hist { width: 132px; } td.hist .small { white-space: nowrap; }
+td.hist { width: 124px; } td.hist .small { white-space: nowrap; }
 .warn { color: var(--warn); }
 @media print { .tools { display: none; } }
 """
