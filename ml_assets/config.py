@@ -697,7 +697,11 @@ class GovernanceConfig(_Frozen):
         ),
     )
     support_minimum_clients: Annotated[int, Field(ge=1)] = Field(
-        5, description="Clients outside below which a week is not refused: a handful of odd clients is no broken feed."
+        5,
+        description=(
+            "A handful of odd clients is no broken feed: so many with the most values outside are left away from the "
+            "share of values, and fewer outside never refuse a week."
+        ),
     )
 
 

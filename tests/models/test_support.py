@@ -77,11 +77,12 @@ def test_a_week_is_counted_by_values_and_by_clients() -> None:
         "p1_volume_velocity": rows(a=[0.5, 9.0, 0.5, 0.5], b=[0.5, 9.0, None, 0.5]),
         "p2_network": rows(c=[0.5, 9.0, None, 0.5], d=[0.5, 0.5, 0.5, 0.5]),
     }
-    week = measure_week(support, features, DAY, CONFIG)
+    # the second client has three values outside and is the one left away, the third has one
+    week = measure_week(support, features, DAY, CONFIG.model_copy(update={"support_minimum_clients": 1}))
     assert week == {
         "as_of_date": DAY,
         "values_count": 16,
-        "outside_ratio": 4 / 16,
+        "outside_ratio": 1 / 16,
         "missing_ratio": 1 / 16,
         "clients_outside_ratio": 2 / 4,
         "clients_outside_count": 2,
@@ -129,8 +130,13 @@ def test_limits_are_inclusive_and_reasons_say_what_to_do(values: float, clients:
 
 def test_a_handful_of_odd_clients_is_no_broken_feed() -> None:
     few = CONFIG.support_minimum_clients - 1
-    assert judge_week(week_of(0.5, 0.5, count=few), plan([DAY], []), "m1", CONFIG)["problems"] is None
-    assert judge_week(week_of(0.5, 0.5, count=few + 1), plan([DAY], []), "m1", CONFIG)["problems"] is not None
+    assert judge_week(week_of(0.0, 0.5, count=few), plan([DAY], []), "m1", CONFIG)["problems"] is None
+    assert judge_week(week_of(0.0, 0.5, count=few + 1), plan([DAY], []), "m1", CONFIG)["problems"] is not None
+    support = Support({"p1_volume_velocity": {"a": Range(0.0, 1.0, False)}})
+    handful = [9.0] * CONFIG.support_minimum_clients
+    for outside, share in ((handful, 0.0), ([*handful, 9.0], 1 / 100)):
+        features = {"p1_volume_velocity": rows(a=[*outside, *[0.5] * (100 - len(outside))])}
+        assert measure_week(support, features, DAY, CONFIG)["outside_ratio"] == share
 
 
 def test_age_counts_from_the_last_labels_learned_from() -> None:
