@@ -39,7 +39,7 @@ def test_counts_are_those_of_the_marts(summary: dict, tiny_run: Run) -> None:
 
 def test_every_model_is_measured_with_intervals(summary: dict) -> None:
     wanted = {"bcrs", "bcrs_linear", "bcrs_boosting", "bcrs_bayesian"}
-    wanted |= {"flat_xgboost", "static_kyc", "volume_only", "fixed_rules"}
+    wanted |= {"flat_xgboost", "static_kyc", "volume_only", "fixed_rules", "rule_risk_score"}
     assert set(summary["models"]) == wanted
     for name, model in summary["models"].items():
         for metric in ("auroc", "ap"):
