@@ -112,5 +112,5 @@ def test_lineage_shows_groups_and_assets(ui: str, tmp_path: Path) -> None:
             page.screenshot(path=tmp_path / "checks.png")
         finally:
             browser.close()
-    pictures = [tmp_path / name for name in ("lineage.png", "features.png", "checks.png")]
+    pictures = [tmp_path / name for name in ("lineage.png", "tier1.png", "checks.png")]
     assert all(picture.stat().st_size > 10_000 for picture in pictures)
