@@ -24,6 +24,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ml_assets.contracts.table import Column, TableContract
+from ml_assets.features.p6_scheme import MEDIAN_SCORE
 from ml_assets.models.aggregation import (
     AggregationModel,
     bayesian_parts,
@@ -33,7 +34,7 @@ from ml_assets.models.aggregation import (
 )
 from ml_assets.models.matrix import GRAIN, to_matrix
 from ml_assets.models.names import BASE, PILLAR_OF, PILLARS, SCHEME_PILLAR, SCORE_OF
-from ml_assets.models.tier2 import Tier2Model, pillar_of_input
+from ml_assets.models.tier2 import NORM, Tier2Model, pillars_of_input
 
 CONTRIBUTIONS_CONTRACT = TableContract(
     schema="scores",
@@ -83,14 +84,32 @@ def tier2_parts(model: Tier2Model, design: pl.DataFrame) -> pl.DataFrame | None:
         usual = scale.transform(1.0 / (1.0 + np.exp(-base)))
     gain = model.alpha * (reached - usual) if model.template_scale is not None else reached - usual
     slope = np.divide(gain, total, out=np.zeros_like(gain), where=np.abs(total) > 1e-9)
-    owner = np.array([pillar_of_input(n) or "" for n in model.features])
+    share = pillar_shares(model, design)
     return (
         design.select(GRAIN)
-        .with_columns(
-            [pl.Series(p, slope * parts[:, :-1][:, owner == p].sum(axis=1)) for p in PILLARS],
-        )
+        .with_columns([pl.Series(p, slope * (parts[:, :-1] * share[p]).sum(axis=1)) for p in PILLARS])
         .with_columns(pl.Series(_WITHOUT, gain))
     )
+
+
+def pillar_shares(model: Tier2Model, design: pl.DataFrame) -> dict[str, NDArray[np.float64]]:
+    """Pillar -> share of each tier-2 input that is its, shape (rows, features).
+
+    An input made from two pillars belongs to both by halves. The norm of the pillar vector is the root of a sum of
+    squares of what lies above the median score, so a pillar's share in it is its square.
+    """
+    columns = [SCORE_OF[p] for p in PILLARS]
+    known = [pl.col(c) if c in design.columns else pl.lit(None, dtype=pl.Float64).alias(c) for c in columns]
+    squares = np.maximum(to_matrix(design.select(known), columns) - MEDIAN_SCORE, 0.0) ** 2
+    squares = np.nan_to_num(squares)
+    total = squares.sum(axis=1, keepdims=True)
+    of_norm = np.divide(squares, total, out=np.zeros_like(squares), where=total > 0)
+    shares = {p: np.zeros((design.height, len(model.features))) for p in PILLARS}
+    for at, name in enumerate(model.features):
+        owners = pillars_of_input(name)
+        for pillar in owners:
+            shares[pillar][:, at] = of_norm[:, PILLARS.index(pillar)] if name == NORM else 1 / len(owners)
+    return shares
 
 
 def _hand_on(

@@ -23,11 +23,11 @@ from ml_assets.explain.decomposition import SPLIT_STRATEGIES, pillar_contributio
 from ml_assets.features.peers import beside
 from ml_assets.models.matrix import GRAIN, numeric_columns, to_matrix
 from ml_assets.models.memory import earlier_weeks
-from ml_assets.models.names import BASE, PILLARS, SCHEME_PILLAR, SCORE_OF, TITLE_OF
+from ml_assets.models.names import BASE, PILLARS, SCHEME_PILLAR, SCHEME_TITLE, SCORE_OF, TITLE_OF
 from ml_assets.models.pipeline import tier2_inputs, widen
 from ml_assets.models.registry import ModelBundle
 from ml_assets.models.tier1 import Tier1Model, score_tier1
-from ml_assets.models.tier2 import Tier2Model, pillar_of_input
+from ml_assets.models.tier2 import Tier2Model, pillars_of_input
 
 NORMAL_DAYS = 364
 """Days before an alert whose as-of dates make the client's own normal: 52 whole weeks."""
@@ -181,6 +181,9 @@ def reason_text(column: Column | None, name: str, value: float | None, own: floa
             what = f"Unusual at once in {first} and in {second}, as a share of the most there can be"
         else:
             what = name.rsplit("_", 1)[0].replace("_", " ").capitalize()
+            for scheme, title in SCHEME_TITLE.items():
+                if name.startswith(scheme):
+                    what = f"Likeness to {title}" if unit == "score" else f"Pillars in the proportions of {title}"
     else:
         what, unit = column.description.rstrip("."), column.unit
     if column is not None and column.dtype == "boolean":
@@ -231,7 +234,7 @@ def alert_reasons(
             continue
         shares = feature_shares(model, frame)
         if is_handed_on and pillar == SCHEME_PILLAR:
-            shares = _positive_shares(shares * np.array([pillar_of_input(n) is None for n in names]))
+            shares = _positive_shares(shares * np.array([not pillars_of_input(n) for n in names]))
         weight = shares * rows["contribution"].to_numpy()[:, None]
         kept = np.argsort(-weight, axis=1, kind="stable")[:, : config.reasons_per_alert]
         at = np.repeat(np.arange(rows.height), kept.shape[1])

@@ -17,6 +17,12 @@ PILLAR_OF: Final = {column: pillar for pillar, column in SCORE_OF.items()}
 """Inverse of :data:`SCORE_OF`."""
 SCHEME_PREFIXES: Final = {"underground_banking": "ub", "trade_based": "tb", "msb_professional": "msb"}
 """Strategic scheme -> prefix of its indicator columns, after ``p6_``."""
+SCHEME_TITLE: Final = {
+    "underground_banking": "underground banking",
+    "trade_based": "trade-based laundering",
+    "msb_professional": "professional laundering through money services businesses",
+}
+"""Strategic scheme -> what an investigator calls it."""
 SCHEMES: Final = tuple(SCHEME_PREFIXES)
 """Strategic schemes, as score columns are prefixed."""
 TITLE_OF: Final = {

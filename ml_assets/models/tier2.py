@@ -209,17 +209,24 @@ def is_raw(name: str) -> bool:
     return name[:2] in PILLAR_OF_PREFIX and name[2:5] != "_x_"
 
 
-def pillar_of_input(name: str) -> str | None:
-    """The pillar of P1-P5 an input of tier 2 belongs to; None where it is tier 2's own (schemes, interactions).
+NORM = "pillar_norm_score"
+"""The input that says how far above the median all pillars together lie."""
 
-    >>> pillar_of_input("p3_entropy_hour_30d_bits"), pillar_of_input("s_p4_2w_ago_score"), pillar_of_input("s_p2_score")
-    ('p3_temporal', 'p4_typology', 'p2_network')
-    >>> pillar_of_input("p1_x_p3_ratio") is None
-    True
+
+def pillars_of_input(name: str) -> tuple[str, ...]:
+    """The pillars of P1-P5 an input of tier 2 is made from; empty where it is tier 2's own (schemes).
+
+    >>> pillars_of_input("p3_entropy_hour_30d_bits"), pillars_of_input("s_p4_2w_ago_score")
+    (('p3_temporal',), ('p4_typology',))
+    >>> pillars_of_input("p1_x_p3_ratio"), len(pillars_of_input(NORM)), pillars_of_input("p6_ub_fired_count")
+    (('p1_volume_velocity', 'p3_temporal'), 5, ())
     """
-    if name.startswith("s_"):
-        return PILLAR_OF_PREFIX.get(name[2:4])
-    return PILLAR_OF_PREFIX[name[:2]] if is_raw(name) else None
+    if name == NORM:
+        return PILLARS
+    if name[2:5] == "_x_":
+        return PILLAR_OF_PREFIX[name[:2]], PILLAR_OF_PREFIX[name[5:7]]
+    prefix = name[2:4] if name.startswith("s_") else name[:2]
+    return (PILLAR_OF_PREFIX[prefix],) if prefix in PILLAR_OF_PREFIX else ()
 
 
 def leading_features(models: Mapping[str, Tier1Model], limit: int) -> dict[str, list[str]]:

@@ -1,12 +1,13 @@
 import math
 from datetime import date, timedelta
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
 import pytest
 
 from ml_assets.config import ModelConfig
-from ml_assets.explain.decomposition import CONTRIBUTIONS_CONTRACT, pillar_contributions
+from ml_assets.explain.decomposition import CONTRIBUTIONS_CONTRACT, pillar_contributions, pillar_shares
 from ml_assets.models.aggregation import AggregationModel, apply_aggregation
 from ml_assets.models.bands import fit_cuts
 from ml_assets.models.boosting import fit_grouped
@@ -98,3 +99,21 @@ def test_without_labels_points_become_log_odds():
     assert total == pytest.approx((0.5 * 60 + 0.3 * 70 + 0.2 * 30 - 50) * math.log(10) / 10)
     with pytest.raises(ValueError, match="was not fitted: no labels"):
         pillar_contributions(unlabelled, WIDE, "boosting")
+
+
+def test_inputs_made_from_several_pillars_are_shared_among_them():
+    names = ("s_p4_1w_ago_score", "p1_x_p3_ratio", "pillar_norm_score", "trade_based_score")
+    # 10 and 20 points over the median: 100 and 400 of 500 in the norm's square; at or under the median nothing
+    scores = {"s_p1_score": [60.0, 50.0], "s_p2_score": [70.0, 40.0], "s_p3_score": [None, 50.0]}
+    design = pl.DataFrame(scores).with_columns(s_p4_score=pl.lit(50.0), s_p5_score=pl.lit(10.0))
+    shares = pillar_shares(SimpleNamespace(features=names), design)
+    expected = {
+        "p1_volume_velocity": [0, 0.5, 0.2, 0],
+        "p2_network": [0, 0, 0.8, 0],
+        "p3_temporal": [0, 0.5, 0, 0],
+        "p4_typology": [1, 0, 0, 0],
+        "p5_profile": [0, 0, 0, 0],
+    }
+    for pillar, row in expected.items():
+        np.testing.assert_allclose(shares[pillar][0], row)
+    assert all(shares[p][1, 2] == 0 for p in expected)

@@ -135,7 +135,7 @@ def test_flags_and_unknown_columns_in_words():
         "Unusual at once in volume and velocity and in typologies, as a share of the most there can be: 81 %."
     )
     assert reason_text(None, "trade_based_cosine_ratio", None, None, 0.5) == (
-        "Trade based cosine: not available (peers 50 %)."
+        "Pillars in the proportions of trade-based laundering: not available (peers 50 %)."
     )
 
 
