@@ -826,6 +826,11 @@ class Settings(BaseSettings):
         return self.root / "warehouse" / "bcrs.duckdb"
 
     @property
+    def dbt(self) -> Path:
+        """Folders in which dbt's calls work; what stays there is of calls that failed."""
+        return self.root / "dbt"
+
+    @property
     def serving(self) -> Path:
         """The DuckDB file analysts and pages open: marts of the last good run."""
         return self.root / "serving" / "marts_serving.duckdb"

@@ -26,7 +26,7 @@ class PooledSqliteEventLogStorage(ConsolidatedSqliteEventLogStorage):
     def _engine(self) -> Engine:
         engine = create_engine(
             self._conn_string,
-            # the main job's follower reads the log in a thread of its own
+            # Dagster's UI reads the log in threads of its own
             connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
         )
         event.listen(engine, "connect", _write_ahead)
@@ -36,6 +36,18 @@ class PooledSqliteEventLogStorage(ConsolidatedSqliteEventLogStorage):
     def _connect(self) -> Iterator[Connection]:
         with self._engine.connect() as connection, connection.begin():
             yield connection
+
+    def has_table(self, table_name: str) -> bool:
+        """Is the table there; asked of the file once, because Dagster asks with every event and tables stay."""
+        if table_name not in self._tables:
+            if not super().has_table(table_name):
+                return False
+            self._tables.add(table_name)
+        return True
+
+    @cached_property
+    def _tables(self) -> set[str]:
+        return set()
 
     def dispose(self) -> None:
         """Close the pooled connections."""

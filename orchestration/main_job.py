@@ -18,10 +18,10 @@ import hashlib
 import json
 import os
 import shutil
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,7 +31,7 @@ from pydantic import BaseModel
 from ml_assets.sources import input_listing
 from orchestration.definitions import defs
 from orchestration.defs.partitions import AS_OF_WEEKS
-from orchestration.defs.resources import CONFIG, PROJECT_ROOT, SETTINGS
+from orchestration.defs.resources import CONFIG, PROJECT_ROOT, SETTINGS, release_files
 
 PROCESS_TAG = "bcrs/process"
 
@@ -175,24 +175,18 @@ def _execute(
     if weeks:
         tags |= {"dagster/asset_partition_range_start": weeks[0], "dagster/asset_partition_range_end": weeks[-1]}
     run_id = str(uuid.uuid4())
-    finished = threading.Event()
-    follower = threading.Thread(target=_follow, args=(instance, run_id, listener, steps, finished), daemon=True)
-    follower.start()
+    instance.add_event_listener(run_id, partial(_show, listener, steps, {}))
     log = SETTINGS.root / "logs" / "main_job.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        # dbt talks at length; its words go to a file and the terminal keeps one line per step
-        with log.open("a", encoding="utf-8") as words, contextlib.redirect_stdout(words):
-            result = job.execute_in_process(
-                instance=instance,
-                run_id=run_id,
-                tags=tags,
-                raise_on_error=False,
-                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}, "ops": ops or {}},
-            )
-    finally:
-        finished.set()
-        follower.join()
+    # dbt talks at length; its words go to a file and the terminal keeps one line per step
+    with log.open("a", encoding="utf-8") as words, contextlib.redirect_stdout(words):
+        result = job.execute_in_process(
+            instance=instance,
+            run_id=run_id,
+            tags=tags,
+            raise_on_error=False,
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}, "ops": ops or {}},
+        )
     if not result.success:
         step, message = _first_failure(result)
         raise StageFailedError(job_name, step, message, result.run_id)
@@ -223,34 +217,18 @@ def _first_failure(result: dg.ExecuteInProcessResult) -> tuple[str, str]:
     return "?", "the run failed before its first step; see the run's log in Dagster's UI"
 
 
-def _follow(
-    instance: dg.DagsterInstance,
-    run_id: str,
-    listener: Listener,
-    steps: dict[str, float],
-    finished: threading.Event,
-) -> None:
-    """Turn the run's events into progress; the run itself is busy in the main thread."""
-    started: dict[str, float] = {}
-    cursor: str | None = None
-    while True:
-        last_round = finished.is_set()
-        records = instance.get_records_for_run(run_id, cursor=cursor, ascending=True)
-        cursor = records.cursor
-        for record in records.records:
-            event = record.event_log_entry.dagster_event
-            if event is None or event.step_key is None:
-                continue
-            if event.is_step_start:
-                started[event.step_key] = record.timestamp
-                listener.step(event.step_key, None)
-            elif event.is_step_success or event.is_step_failure:
-                took = record.timestamp - started.get(event.step_key, record.timestamp)
-                steps[event.step_key.split("__")[-1]] = round(took, 2)
-                listener.step(event.step_key, took)
-        if last_round:
-            return
-        finished.wait(0.4)
+def _show(listener: Listener, steps: dict[str, float], started: dict[str, float], entry: dg.EventLogEntry) -> None:
+    """Turn one event of the run into progress; a failed step has its say when the run has ended."""
+    event = entry.dagster_event
+    if event is None or event.step_key is None:
+        return
+    if event.is_step_start:
+        started[event.step_key] = entry.timestamp
+        listener.step(event.step_key, None)
+    elif event.is_step_success:
+        took = entry.timestamp - started.get(event.step_key, entry.timestamp)
+        steps[event.step_key.split("__")[-1]] = round(took, 2)
+        listener.step(event.step_key, took)
 
 
 def run_main_job(instance: dg.DagsterInstance, listener: Listener) -> dict[str, dict[str, float]]:
@@ -276,6 +254,7 @@ def run_main_job(instance: dg.DagsterInstance, listener: Listener) -> dict[str, 
     is_new_base = stages.base != base
     is_changed = any(listing.get(name) != state for name, state in stages.inputs.items())
     if is_new_base or is_changed:
+        release_files()
         shutil.rmtree(SETTINGS.warehouse.parent, ignore_errors=True)
         stages = Stages()
     if stages.base == base and stages.inputs == listing:

@@ -36,7 +36,7 @@ from ml_assets.models.pipeline import ScoredWeeks, score_weeks
 from ml_assets.models.registry import ModelBundle, config_hash, load_bundle
 from orchestration.defs.features import BUILDS
 from orchestration.defs.reading import forget_history, read_history, read_spine, read_weeks
-from orchestration.defs.resources import CONFIG, DBT_PROJECT, SETTINGS, Warehouse
+from orchestration.defs.resources import CONFIG, DBT_PROJECT, SETTINGS, Warehouse, release_files
 from orchestration.defs.training import CONTRACTS, FEATURE_HASH, code_hash, read_selection
 
 SELECTED = ("path:models/intermediate/unpartitioned", "path:models/intermediate/weekly")
@@ -68,6 +68,7 @@ def _copy_past(source: Path, target: Path, weeks: list[date], learned_early: str
     ``learned_early`` names a client whose transactions count from the day they happened, whenever they were learned.
     """
     as_of = weeks[-1]
+    release_files()
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
     known = "case when client_id = ? then txn_date else known_date end"

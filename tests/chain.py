@@ -12,6 +12,7 @@ from typing import Any
 
 import duckdb
 import polars as pl
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 BCRS = Path(sys.executable).parent / "bcrs"
@@ -36,6 +37,14 @@ class Run:
         with duckdb.connect(str(self.serving), read_only=True) as con:
             return con.sql(sql).pl()
 
+    def columns(self) -> dict[str, list[str]]:
+        """Columns, sorted, of every published mart."""
+        found = self.marts(
+            "select table_name, list(column_name order by column_name) as names "
+            "from information_schema.columns where table_schema = 'marts' group by 1"
+        )
+        return dict(found.iter_rows())
+
     def warehouse(self, sql: str) -> pl.DataFrame:
         """Rows from the warehouse, between runs."""
         with duckdb.connect(str(self.folder / "warehouse" / "bcrs.duckdb"), read_only=True) as con:
@@ -49,6 +58,16 @@ class Run:
     def scores(self) -> pl.DataFrame:
         """Every published score, in a fixed order."""
         return self.marts("from marts.fct_client_scores order by client_id, as_of_date")
+
+
+def documented_marts(*rooms: str) -> dict[str, list[str]]:
+    """Columns, sorted, of every mart documented in ``rooms``: folders of dbt's marts, "" for the marts' own."""
+    found: dict[str, list[str]] = {}
+    for room in rooms:
+        for path in (ROOT / "dbt_project" / "models" / "marts" / room).glob("*__models.yml"):
+            for model in yaml.safe_load(path.read_text(encoding="utf-8"))["models"]:
+                found[model["name"]] = sorted(c["name"] for c in model["columns"])
+    return found
 
 
 def environment(folder: Path) -> dict[str, str]:

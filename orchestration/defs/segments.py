@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
-from dagster_dbt import DbtCliResource, dbt_assets
+from dagster_dbt import dbt_assets
 
 from ml_assets.contracts import TableContract
 from ml_assets.reports.segments_page import SegmentReport, write_segments_report
@@ -40,7 +40,7 @@ from ml_assets.sources.german_credit import read_german_credit
 from orchestration.defs.checks import check_result, check_spec
 from orchestration.defs.metadata import definition_metadata, markdown_table, run_metadata
 from orchestration.defs.reading import LABELS_KEY, SPINE_KEY
-from orchestration.defs.resources import CONFIG, SETTINGS, Warehouse
+from orchestration.defs.resources import CONFIG, SETTINGS, DbtCommand, Warehouse
 from orchestration.defs.scores import SCORES_KEY
 from orchestration.defs.serving import publish
 from orchestration.defs.training import read_labels, weekly
@@ -279,7 +279,7 @@ def _credit(folder: str) -> CreditResult | None:
     dagster_dbt_translator=TRANSLATOR,
     retry_policy=RETRY,
 )
-def dbt_segments(context: dg.AssetExecutionContext, dbt: DbtCliResource, warehouse: Warehouse) -> Iterator[Any]:
+def dbt_segments(context: dg.AssetExecutionContext, dbt: DbtCommand, warehouse: Warehouse) -> Iterator[Any]:
     """Marts of segments, memberships, migrations, results and policy."""
     yield from build_dbt(context, dbt, warehouse)
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
-from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, dbt_assets
+from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, dbt_assets
 
 from ml_assets.contracts.tables import REQUESTED_WEEKS
 from orchestration.defs.partitions import AS_OF_WEEKS, weeks_of
-from orchestration.defs.resources import DBT_PROJECT, Warehouse
+from orchestration.defs.resources import DBT_PROJECT, DbtCommand, Warehouse, release_files
 
 
 def ensure_manifest() -> Path:
@@ -61,12 +61,13 @@ MANIFEST = ensure_manifest()
 RETRY = dg.RetryPolicy(max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL)
 
 
-def build_dbt(context: dg.AssetExecutionContext, dbt: DbtCliResource, warehouse: Warehouse) -> Iterator[Any]:
+def build_dbt(context: dg.AssetExecutionContext, dbt: DbtCommand, warehouse: Warehouse) -> Iterator[Any]:
     """Run ``dbt build`` on the step's selection, then add row counts and columns to what it reports.
 
     Unit tests are left to the test suite: they test the SQL, not this run's data. Counting waits for dbt to end,
     because dbt's process holds the warehouse file until then.
     """
+    release_files()
     invocation = dbt.cli(["build", "--exclude-resource-type", "unit_test"], context=context, raise_on_error=False)
     events = list(invocation.stream())
     tables = {e.output_name: e for e in events if isinstance(e, dg.Output)}
@@ -79,7 +80,7 @@ def build_dbt(context: dg.AssetExecutionContext, dbt: DbtCliResource, warehouse:
     error = invocation.get_error()
     if error is not None:
         raise error
-    # every call has a target folder of its own; a failed one stays for whoever looks into it
+    # a failed call's folder stays for whoever looks into it
     shutil.rmtree(invocation.target_path, ignore_errors=True)
 
 
@@ -116,7 +117,7 @@ def request_weeks(warehouse: Warehouse, weeks: list[date]) -> None:
     dagster_dbt_translator=TRANSLATOR,
     retry_policy=RETRY,
 )
-def dbt_staging(context: dg.AssetExecutionContext, dbt: DbtCliResource, warehouse: Warehouse) -> Iterator[Any]:
+def dbt_staging(context: dg.AssetExecutionContext, dbt: DbtCommand, warehouse: Warehouse) -> Iterator[Any]:
     """Seeds, staging, quarantine and the unpartitioned intermediate tables."""
     yield from build_dbt(context, dbt, warehouse)
 
@@ -129,7 +130,7 @@ def dbt_staging(context: dg.AssetExecutionContext, dbt: DbtCliResource, warehous
     backfill_policy=dg.BackfillPolicy.single_run(),
     retry_policy=RETRY,
 )
-def dbt_weekly(context: dg.AssetExecutionContext, dbt: DbtCliResource, warehouse: Warehouse) -> Iterator[Any]:
+def dbt_weekly(context: dg.AssetExecutionContext, dbt: DbtCommand, warehouse: Warehouse) -> Iterator[Any]:
     """The spine, windows and labels of the requested weeks."""
     request_weeks(warehouse, weeks_of(context))
     yield from build_dbt(context, dbt, warehouse)
@@ -145,7 +146,7 @@ def dbt_weekly(context: dg.AssetExecutionContext, dbt: DbtCliResource, warehouse
     backfill_policy=dg.BackfillPolicy.single_run(),
     retry_policy=RETRY,
 )
-def dbt_marts(context: dg.AssetExecutionContext, dbt: DbtCliResource, warehouse: Warehouse) -> Iterator[Any]:
+def dbt_marts(context: dg.AssetExecutionContext, dbt: DbtCommand, warehouse: Warehouse) -> Iterator[Any]:
     """Marts of the requested weeks, from scores to what analysts read."""
     request_weeks(warehouse, weeks_of(context))
     yield from build_dbt(context, dbt, warehouse)
@@ -158,6 +159,6 @@ def dbt_marts(context: dg.AssetExecutionContext, dbt: DbtCliResource, warehouse:
     dagster_dbt_translator=TRANSLATOR,
     retry_policy=RETRY,
 )
-def dbt_evaluation(context: dg.AssetExecutionContext, dbt: DbtCliResource, warehouse: Warehouse) -> Iterator[Any]:
+def dbt_evaluation(context: dg.AssetExecutionContext, dbt: DbtCommand, warehouse: Warehouse) -> Iterator[Any]:
     """Marts of the evidence report."""
     yield from build_dbt(context, dbt, warehouse)

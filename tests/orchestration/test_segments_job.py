@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from chain import BCRS, Run, call
+from chain import BCRS, Run, call, documented_marts
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +37,8 @@ def test_everyone_is_in_one_segment_every_week_since_the_first_fit(segmented: Ru
 
 @pytest.mark.slow
 def test_marts_are_published_beside_those_of_the_main_job(segmented: Run) -> None:
+    documented = documented_marts("segments")
+    assert {name: columns for name, columns in segmented.columns().items() if name in documented} == documented
     clients = segmented.marts(
         "select count(*) as n, count(s.segment_id) as with_segment from marts.dim_clients c "
         "left join marts.dim_client_segments s using (client_id)"

@@ -7,7 +7,7 @@ import shutil
 
 import duckdb
 import pytest
-from chain import Run, call
+from chain import Run, call, documented_marts
 
 from ml_assets.reports.exhibits import drawn_numbers, read_page
 
@@ -26,6 +26,11 @@ def reported(tiny_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_main_job_is_not_repeated(reported: Run) -> None:
     assert "nothing to do" in reported.output
     assert "report.html" in reported.output
+
+
+def test_marts_have_exactly_the_documented_columns(reported: Run) -> None:
+    documented = documented_marts("evaluation")
+    assert {name: columns for name, columns in reported.columns().items() if name in documented} == documented
 
 
 def test_every_number_of_the_page_equals_a_query_on_its_mart(reported: Run) -> None:
