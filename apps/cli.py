@@ -260,19 +260,26 @@ def sql(query: Annotated[str | None, typer.Argument(help="one statement; without
 def results(
     runs: Annotated[list[str], typer.Argument(help="<name>=<data folder of a finished run>, several")],
 ) -> None:
-    """Print the quality table and the time table of several finished runs as Markdown."""
+    """Print what several finished runs measured as Markdown: quality, size, and where the time went.
+
+    The paired gains come from ``results.json``, so they are there for runs that have had their report.
+    """
     import json
 
-    from ml_assets.reports.results import quality_table, time_table
+    from ml_assets.reports.results import quality_table, size_table, time_table
 
-    summaries = {}
+    summaries, paired = {}, {}
     for run_name in runs:
         name, _, folder = run_name.partition("=")
         path = Path(folder) / "reports" / "summary.json"
         if not path.is_file():
             _fail(f"{run_name}: there is no finished run ({path} is missing). Write <name>=<data folder>.")
         summaries[name] = json.loads(path.read_text(encoding="utf-8"))
-    print(quality_table(summaries), time_table(summaries), sep="\n\n")
+        evidence = path.with_name("results.json")
+        if evidence.is_file():
+            # the file keeps what earlier sources of the same folder gave; the newest stands last
+            paired[name] = list(json.loads(evidence.read_text(encoding="utf-8"))["paired"].values())[-1]
+    print(quality_table(summaries, paired), size_table(summaries), time_table(summaries), sep="\n\n")
 
 
 @app.command()

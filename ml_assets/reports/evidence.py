@@ -1072,4 +1072,5 @@ def results(dataset: str, marts: Mapping[str, pl.DataFrame], earlier: Mapping[st
             if row["gain_low"] is not None:
                 against[f"{name}_ci"] = [row["gain_low"], row["gain_high"]]
     others = {k: v for k, v in earlier.items() if k not in (dataset, "paired")}
-    return {**others, dataset: models, "paired": {**earlier.get("paired", {}), dataset: paired}}
+    gains = {k: v for k, v in earlier.get("paired", {}).items() if k != dataset}
+    return {**others, dataset: models, "paired": {**gains, dataset: paired}}
