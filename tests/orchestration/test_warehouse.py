@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -12,7 +17,7 @@ import pytest
 
 from ml_assets.contracts import Column, TableContract
 from orchestration.defs.partitions import AS_OF_WEEKS, register_weeks
-from orchestration.defs.resources import Warehouse
+from orchestration.defs.resources import Warehouse, release_files
 from orchestration.defs.serving import publish
 
 MONDAY = date(2024, 1, 1)
@@ -110,17 +115,62 @@ def test_failure_between_delete_and_insert_leaves_the_old_rows(
     warehouse.replace_weeks(CONTRACT, rows(WEEKS, 1.0), WEEKS)
     before = read(warehouse)
     opened: list[Refusing] = []
+    plain = Warehouse.connect
 
-    def refusing(path: str) -> Refusing:
-        opened.append(Refusing(duckdb.connect(path)))
-        return opened[-1]
+    @contextmanager
+    def refusing(self: Warehouse) -> Iterator[Refusing]:
+        with plain(self) as con:
+            opened.append(Refusing(con))
+            yield opened[-1]
 
     with monkeypatch.context() as patched:
-        patched.setattr("orchestration.defs.resources._open", refusing)
+        patched.setattr(Warehouse, "connect", refusing)
         with pytest.raises(RuntimeError, match="disk is full"):
             warehouse.replace_weeks(CONTRACT, rows([WEEKS[1]], 9.0), [WEEKS[1]])
     assert opened[0].deleted
     assert read(warehouse) == before
+
+
+OTHER_PROCESS = "import duckdb, sys; duckdb.connect(sys.argv[1]).execute('select 1')"
+
+
+def is_free(path: str) -> bool:
+    """Can another process open the file."""
+    return subprocess.run([sys.executable, "-c", OTHER_PROCESS, path], capture_output=True, check=False).returncode == 0
+
+
+def test_file_is_shared_by_connections_and_free_for_others_when_released(warehouse: Warehouse) -> None:
+    with warehouse.connect() as one, warehouse.connect() as two:
+        one.execute("create table t as select 1 as n")
+        one.execute("begin transaction")
+        one.execute("insert into t values (2)")
+        assert two.execute("select count(*) from t").fetchone() == (1,), "a transaction is seen before its end"
+        one.execute("rollback")
+        release_files()
+        assert two.execute("select count(*) from t").fetchone() == (1,), "closed while in use"
+        assert not is_free(warehouse.path)
+    release_files()
+    assert is_free(warehouse.path)
+
+
+def test_file_is_free_for_others_soon_after_the_last_connection(warehouse: Warehouse) -> None:
+    with warehouse.connect() as con:
+        con.execute("create table t as select 1 as n")
+    deadline = time.monotonic() + 60
+    while not is_free(warehouse.path):
+        assert time.monotonic() < deadline, "the file stays locked"
+
+
+def test_a_failed_statement_leaves_no_transaction_open(warehouse: Warehouse) -> None:
+    def fail() -> None:
+        with warehouse.connect() as con:
+            con.execute("begin transaction")
+            con.execute("create table lost as select 1")
+            con.execute("from missing_table")
+
+    with pytest.raises(duckdb.CatalogException):
+        fail()
+    assert not warehouse.exists("main.lost")
 
 
 def test_changed_columns_make_the_table_anew(warehouse: Warehouse) -> None:
