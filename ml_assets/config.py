@@ -140,6 +140,14 @@ class FeatureConfig(_Frozen):
     peer_minimum_clients: Annotated[int, Field(ge=5)] = Field(
         30, description="Clients a peer group needs before its statistics are used; below it, the wider group is."
     )
+    peers_by_segment: bool = Field(
+        False,
+        description=(
+            "Compare a client first with those of the behavioural segment it was last in before the week (found by "
+            "`make segments`), then by industry and size. Helps where these are missing or say little of what accounts "
+            "do. Segments found anew make every feature be computed anew. Set by BCRS_PEERS_BY_SEGMENT."
+        ),
+    )
     benford_minimum_count: Annotated[int, Field(ge=1)] = Field(
         50, description="Amounts needed before first digits are compared with Benford's law; fewer say nothing."
     )
@@ -788,6 +796,9 @@ class Settings(BaseSettings):
         "simulated",
         description="What the main job reads: simulated, folder:<path> or <format>:<path> (amlsim, amlgentex, ...).",
     )
+    peers_by_segment: bool = Field(
+        False, description="Turns FeatureConfig.peers_by_segment on; remembered, so 0 turns it off again."
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -803,11 +814,16 @@ class Settings(BaseSettings):
         return init_settings, env_settings, JsonConfigSettingsSource(settings_cls, json_file=remembered)
 
     def remember(self) -> None:
-        """Write profile and source to ``<data_dir>/settings.json``, atomically."""
+        """Write profile, source and peers_by_segment to ``<data_dir>/settings.json``, atomically."""
         self.root.mkdir(parents=True, exist_ok=True)
         target = self.root / "settings.json"
         partial = target.with_suffix(".partial")
-        partial.write_text(json.dumps({"profile": self.profile.value, "source": self.source}, indent=2))
+        choice = {
+            "profile": self.profile.value,
+            "source": self.source,
+            "peers_by_segment": self.peers_by_segment,
+        }
+        partial.write_text(json.dumps(choice, indent=2))
         os.replace(partial, target)
 
     @property
@@ -846,6 +862,11 @@ class Settings(BaseSettings):
         return self.root / "published"
 
     @property
+    def memberships(self) -> Path:
+        """Who was in which segment in which week, as the segments job last found it; outlives the warehouse."""
+        return self.root / "segments" / "memberships.parquet"
+
+    @property
     def replay(self) -> Path:
         """Folder in which a past week is rebuilt."""
         return self.root / "replay"
@@ -861,8 +882,11 @@ class Settings(BaseSettings):
         return self.root / "dagster_home"
 
     def config(self) -> Config:
-        """Knobs of the chosen profile."""
-        return load_config(self.profile)
+        """Knobs of the chosen profile, with peers by segment where that is chosen."""
+        config = load_config(self.profile)
+        if not self.peers_by_segment:
+            return config
+        return config.model_copy(update={"features": config.features.model_copy(update={"peers_by_segment": True})})
 
 
 def search_path() -> str:

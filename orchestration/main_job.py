@@ -4,7 +4,8 @@ What has been done is kept beside the warehouse in ``stages.json`` and written o
 succeeded, so a run that was killed repeats the stage it died in and nothing before it.
 
 - *base* covers code, configuration and the choice of source: a change starts a new warehouse, because
-  incremental tables of other code or data cannot be trusted.
+  incremental tables of other code or data cannot be trusted. Where peers are formed by segment, it covers the
+  memberships as well: segments found anew make other features of every week.
 - *inputs* are the landing files: new ones are ingested alone and only new weeks are computed; a changed
   or removed one starts a new warehouse.
 
@@ -28,8 +29,10 @@ from typing import Any, Protocol
 import dagster as dg
 from pydantic import BaseModel
 
+from ml_assets.features.peers import memberships_hash
 from ml_assets.sources import input_listing
 from orchestration.definitions import defs
+from orchestration.defs.memberships import memberships_in_use
 from orchestration.defs.partitions import AS_OF_WEEKS
 from orchestration.defs.resources import CONFIG, PROJECT_ROOT, SETTINGS, release_files
 
@@ -118,13 +121,15 @@ def code_fingerprint(rooms: Iterable[str]) -> str:
 
 
 def _base_fingerprint() -> str:
-    data_config = {
+    data_config: dict[str, Any] = {
         "source": SETTINGS.source,
         "calendar": CONFIG.calendar.model_dump(mode="json"),
         "features": CONFIG.features.model_dump(mode="json"),
         "adapter": CONFIG.source.model_dump(mode="json"),
         "simulation": CONFIG.simulation.model_dump(mode="json") if SETTINGS.source == "simulated" else None,
     }
+    if CONFIG.features.peers_by_segment:
+        data_config["memberships"] = memberships_hash(memberships_in_use())
     return _digest([code_fingerprint(DATA_CODE), json.dumps(data_config, sort_keys=True)])
 
 

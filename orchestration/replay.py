@@ -28,6 +28,7 @@ from ml_assets.explain.replay import (
     moved_features,
     moved_pillars,
 )
+from ml_assets.features.peers import memberships_hash
 from ml_assets.features.tsfresh_engine import FrozenSelection
 from ml_assets.models.ledger import generations, read_published
 from ml_assets.models.memory import earlier_weeks
@@ -35,6 +36,7 @@ from ml_assets.models.names import SCHEME_PILLAR
 from ml_assets.models.pipeline import ScoredWeeks, score_weeks
 from ml_assets.models.registry import ModelBundle, config_hash, load_bundle
 from orchestration.defs.features import BUILDS
+from orchestration.defs.memberships import read_memberships
 from orchestration.defs.reading import forget_history, read_history, read_spine, read_weeks
 from orchestration.defs.resources import CONFIG, DBT_PROJECT, SETTINGS, Warehouse, release_files
 from orchestration.defs.training import CONTRACTS, FEATURE_HASH, code_hash, read_selection
@@ -123,7 +125,11 @@ def _run_dbt(warehouse: Path) -> None:
 
 
 def rebuild_week(
-    bundle: ModelBundle, as_of: date, before: pl.DataFrame | None, learned_early: str | None = None
+    bundle: ModelBundle,
+    as_of: date,
+    before: pl.DataFrame | None,
+    memberships: pl.DataFrame | None = None,
+    learned_early: str | None = None,
 ) -> Week:
     """Features and scores of one week from what was known before it.
 
@@ -131,6 +137,7 @@ def rebuild_week(
     ----------
     bundle : the model that scored the week; its own configuration and tsfresh selection are used.
     before : client_id and band of the week before, as hysteresis found them; None at the start.
+    memberships : segments the peers were formed by, of :func:`_memberships_of`.
     learned_early : as in :func:`_copy_past`.
     """
     target = SETTINGS.replay / "past.duckdb"
@@ -142,15 +149,39 @@ def rebuild_week(
     past = Warehouse(path=str(target))
     forget_history()
     history = read_history(past, weeks)
+    # a champion scores on what the features were made with, even where it was trained without
+    config = bundle.config.features.model_copy(update={"peers_by_segment": memberships is not None})
     features = {}
     for pillar, (build, inputs) in BUILDS.items():
         asked = [as_of] if pillar == SCHEME_PILLAR else weeks
         frames = inputs(past, asked)
         if "selection" in frames:
             frames["selection"] = FrozenSelection.from_json(bundle.selection) if bundle.selection else None
-        built = build(history, read_spine(past, history, asked), bundle.config.features, **frames)
+        if "memberships" in frames:
+            frames["memberships"] = memberships
+        built = build(history, read_spine(past, history, asked), config, **frames)
         features[pillar] = built[0] if isinstance(built, tuple) else built
     return Week(features, score_weeks(bundle, features, before))
+
+
+def _memberships_of(week: pl.DataFrame, as_of: date) -> pl.DataFrame | None:
+    """Segment memberships a published week was made with; None where its peers were formed without.
+
+    Raises
+    ------
+    ReplayError : those on file are others, or there are none.
+    """
+    wanted = week["segments_hash"][0]
+    if wanted is None:
+        return None
+    found = read_memberships(SETTINGS.memberships)
+    if memberships_hash(found, as_of) != wanted:
+        raise ReplayError(
+            f"The scores as of {as_of} compare clients with peers of their segment, and the memberships they were made "
+            f"with (hash {wanted[:10]}) are not the ones on file: segments were found anew since (make segments). "
+            "They are not kept, so this publication cannot be rebuilt."
+        )
+    return found
 
 
 def _provenance(bundle: ModelBundle) -> Provenance:
@@ -197,7 +228,8 @@ def replay(client_id: str, as_of: date, generation: int | None = None) -> Replay
 
     Raises
     ------
-    ReplayError : the week or the client was never published, the warehouse is busy, dbt failed.
+    ReplayError : the week or the client was never published, its segment memberships are gone, the warehouse is busy,
+        dbt failed.
     RegistryError : the model of the time is gone or changed.
     """
     if not SETTINGS.warehouse.exists():
@@ -219,7 +251,8 @@ def replay(client_id: str, as_of: date, generation: int | None = None) -> Replay
     published = row.row(0, named=True)
     bundle = load_bundle(SETTINGS.models, published["model_id"])
     before = week.filter(pl.col("previous_band").is_not_null()).select("client_id", band=pl.col("previous_band"))
-    past = rebuild_week(bundle, as_of, before if before.height else None)
+    memberships = _memberships_of(week, as_of)
+    past = rebuild_week(bundle, as_of, before if before.height else None, memberships)
     used = {p: list(m.features) for p, m in bundle.tier1.items()} | {SCHEME_PILLAR: list(bundle.tier2.features)}
     warehouse = Warehouse(path=str(SETTINGS.warehouse))
     on_file = {
@@ -240,7 +273,7 @@ def replay(client_id: str, as_of: date, generation: int | None = None) -> Replay
     late, amount = _late(client_id, as_of)
     if not late or found.rebuilt is None:
         return found
-    known = rebuild_week(bundle, as_of, before if before.height else None, learned_early=client_id)
+    known = rebuild_week(bundle, as_of, before if before.height else None, memberships, learned_early=client_id)
     return Replay(
         **{
             **vars(found),

@@ -14,7 +14,9 @@ Rules of the formulas
 - A flow compares with the profile only where its counterparty's sector or country is known, and the share is null
   where none is.
 - Peers are those of the same week, so a frame holds whole weeks: every spine row of each as-of date in it. A client
-  without a transaction in 90 days is no peer and has no distance.
+  without a transaction in 90 days is no peer and has no distance. Groups fall back as in
+  :mod:`ml_assets.features.peers`: from industry and size, and from the segment of an earlier week before these where
+  ``peers_by_segment`` is on.
 - Distances: location and scale are median and MAD, the covariance of the values so scaled (cut at 6) is shrunk after
   Ledoit and Wolf, so that a few launderers neither move the centre nor widen the normal, and groups of thirty do.
 """
@@ -36,7 +38,7 @@ from ml_assets.config import FeatureConfig
 from ml_assets.contracts.table import Column, ContractError
 from ml_assets.features.columns import GRAIN, feature, pillar_contract
 from ml_assets.features.history import Codes, History, Spine
-from ml_assets.features.peers import members, peer_groups
+from ml_assets.features.peers import members, peer_groups, with_segments
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -248,7 +250,7 @@ def _features() -> Iterable[Column]:
     )
     yield feature(
         "p5_peer_mahalanobis_90d_distance",
-        "Distance of the client's behaviour from that of its peers (industry and size), all measures together.",
+        "Distance of the client's behaviour from that of its peers (industry and size, or segment), over all measures.",
         "sqrt(z' S^-1 z), z = robust z-scores of log10(1 + x) of inflow, outflow, transactions and largest amount, of "
         "active days, and of min(in, out)/max(in, out), over [D-90d, D); S = Ledoit-Wolf covariance of the peers' z",
         null_rule="null without a transaction in 90 days, or with fewer than peer_minimum_clients peers",
@@ -565,7 +567,13 @@ def _peer_distance(spine: Spine, measures: Floats, is_active: NDArray[np.bool_],
 
 
 def build(
-    history: History, spine: Spine, config: FeatureConfig, *, profiles: pl.DataFrame, windows: pl.DataFrame
+    history: History,
+    spine: Spine,
+    config: FeatureConfig,
+    *,
+    profiles: pl.DataFrame,
+    windows: pl.DataFrame,
+    memberships: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Features of :data:`CONTRACT`, one row per pair of the spine, sorted by client and as-of date.
 
@@ -576,6 +584,8 @@ def build(
     config : windows, thresholds, peer minimum.
     profiles : rows of ``intermediate.int_client_weeks`` (:data:`PROFILE_COLUMNS`), one per pair.
     windows : rows of ``intermediate.int_client_windows`` (:data:`WINDOW_COLUMNS`), one per pair.
+    memberships : segments of clients in any weeks (``peers.MEMBERSHIPS``), read where ``peers_by_segment`` is on; a
+        week uses those of earlier weeks alone. None where no segments were found yet: nobody has one.
 
     Raises
     ------
@@ -591,7 +601,8 @@ def build(
     flows, salaries = _from_rows(history, spine, config, profile)
     m = {**_turnover(profile, window, flows, config), **_places(profile, flows), **_salary(profile, salaries)}
     m |= {**_silence(spine, profile, flows), **_ages(profile, window, config)}
-    m |= _peers(spine, profile, window, flows, config)
+    peered = with_segments(profile, memberships) if config.peers_by_segment else profile
+    m |= _peers(spine, peered, window, flows, config)
     columns = [pl.Series(name, values).fill_nan(None) for name, values in m.items()]
     return CONTRACT.conform(spine.frame().with_columns(columns))
 

@@ -10,12 +10,19 @@ turnover: a small restaurant is more like a large restaurant than like a small l
 with *all* clients of the level it fell back to, those with a group of their own included: the clients left over by
 the large groups are no group of like clients.
 
+Where ``peers_by_segment`` is on, a narrower level comes before these: clients of the same behavioural segment. Which
+segment a client is in is itself found from features, so a week looks only at memberships of *earlier* weeks, found by
+a fit no later than they are: there is no cycle, and nothing learned later counts.
+
 What is normal is the median, and how far from it is usual the median absolute deviation: up to half of the group may
 be launderers before either moves without bound (Hampel, J. American Statistical Association 69, 1974).
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
+from datetime import date
 from typing import Final, Literal
 
 import numpy as np
@@ -26,9 +33,14 @@ from ml_assets.config import FeatureConfig
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.features.columns import GRAIN, GRAIN_COLUMNS
 
-Level = Literal["industry_size", "industry", "size", "all"]
-LEVELS: Final[tuple[Level, ...]] = ("industry_size", "industry", "size", "all")
-"""Levels of comparison, narrowest first."""
+Level = Literal["segment", "industry_size", "industry", "size", "all"]
+LEVELS: Final[tuple[Level, ...]] = ("segment", "industry_size", "industry", "size", "all")
+"""Levels of comparison, narrowest first; ``segment`` only where ``peers_by_segment`` is on."""
+
+MEMBERSHIPS: Final = pl.Schema(
+    {"client_id": pl.String, "as_of_date": pl.Date, "fit_date": pl.Date, "segment_id": pl.String}
+)
+"""What is read of segment memberships: a client's segment in a week, and the week its fit was made on."""
 
 GROUPS_CONTRACT: Final = TableContract(
     schema="features",
@@ -40,9 +52,14 @@ GROUPS_CONTRACT: Final = TableContract(
         Column(
             "peer_group",
             "text",
-            "Name of the group: 'retail, small', 'industry retail', 'size small' or 'all clients'.",
+            "Name of the group: 'segment S01', 'retail, small', 'industry retail', 'size small' or 'all clients'.",
         ),
-        Column("peer_level", "text", "How far the group fell back.", allowed=LEVELS),
+        Column(
+            "peer_level",
+            "text",
+            "How far the group fell back; segment only where peers_by_segment is on.",
+            allowed=LEVELS,
+        ),
         Column("peer_count", "integer", "Clients in the group, the client itself included.", "count", minimum=1),
     ),
 )
@@ -83,6 +100,8 @@ NORMALS_CONTRACT: Final = TableContract(
 
 def _key(level: Level) -> pl.Expr:
     """Name of the group a row belongs to at ``level``; null where its profile does not say."""
+    if level == "segment":
+        return pl.lit("segment ") + pl.col("segment_id")
     if level == "industry_size":
         return pl.concat_str("industry", "size_bucket", separator=", ")
     if level == "industry":
@@ -92,13 +111,77 @@ def _key(level: Level) -> pl.Expr:
     return pl.lit("all clients")
 
 
-def _keyed(profiles: pl.DataFrame) -> pl.DataFrame:
-    """Grain and one column ``key_<level>`` per level."""
+def _keyed(profiles: pl.DataFrame, levels: Sequence[Level]) -> pl.DataFrame:
+    """Grain and one column ``key_<level>`` per level asked for."""
     return profiles.select(
         "client_id",
         pl.col("as_of_date").cast(pl.Date),
-        *(_key(level).cast(pl.String).alias(f"key_{level}") for level in LEVELS),
+        *(_key(level).cast(pl.String).alias(f"key_{level}") for level in levels),
     )
+
+
+def known_memberships(memberships: pl.DataFrame | None, before: date | None = None) -> pl.DataFrame:
+    """Memberships a week may look at.
+
+    Parameters
+    ----------
+    memberships : columns of :data:`MEMBERSHIPS`, others are left alone; None where there are none.
+    before : memberships of this week and later are left out; None leaves none out.
+
+    Returns
+    -------
+    Columns of :data:`MEMBERSHIPS`, sorted by client and as-of date, without rows of a fit later than their own week:
+    they would carry what was not known then.
+    """
+    if memberships is None:
+        return MEMBERSHIPS.to_frame()
+    rows = memberships.select(pl.col(n).cast(t) for n, t in MEMBERSHIPS.items())
+    kept = rows.filter(pl.col("fit_date") <= pl.col("as_of_date"))
+    if before is not None:
+        kept = kept.filter(pl.col("as_of_date") < before)
+    return kept.sort("client_id", "as_of_date")
+
+
+def memberships_hash(memberships: pl.DataFrame | None, before: date | None = None) -> str | None:
+    """Hash of the memberships' values, whatever file or order they come in; None where there are none.
+
+    Parameters
+    ----------
+    memberships, before : as for :func:`known_memberships`.
+    """
+    known = known_memberships(memberships, before)
+    return hashlib.sha256(known.write_csv().encode()).hexdigest() if known.height else None
+
+
+def with_segments(profiles: pl.DataFrame, memberships: pl.DataFrame | None) -> pl.DataFrame:
+    """Put beside every client the segment it was last in *before* the week.
+
+    Parameters
+    ----------
+    profiles : client_id, as_of_date and any other columns.
+    memberships : as for :func:`known_memberships`, one row per client and as-of date.
+
+    Returns
+    -------
+    ``profiles`` in its order with ``segment_id``: of the client's newest membership with an as-of date before the
+    row's own; null where there is none.
+
+    >>> from datetime import date
+    >>> rows = {"client_id": ["a", "a"], "as_of_date": [date(2024, 3, 4), date(2024, 3, 11)]}
+    >>> found = pl.DataFrame(rows).with_columns(fit_date=date(2024, 3, 4), segment_id=pl.Series(["S01", "S02"]))
+    >>> with_segments(pl.DataFrame(rows), found)["segment_id"].to_list()
+    [None, 'S01']
+    """
+    rows = profiles.select("client_id", pl.col("as_of_date").cast(pl.Date)).with_row_index("row").sort("as_of_date")
+    found = rows.join_asof(
+        known_memberships(memberships).drop("fit_date").sort("as_of_date"),
+        on="as_of_date",
+        by="client_id",
+        strategy="backward",
+        allow_exact_matches=False,
+        check_sortedness=False,
+    )
+    return profiles.with_columns(found.sort("row")["segment_id"])
 
 
 def peer_groups(profiles: pl.DataFrame, config: FeatureConfig) -> pl.DataFrame:
@@ -106,13 +189,15 @@ def peer_groups(profiles: pl.DataFrame, config: FeatureConfig) -> pl.DataFrame:
 
     Parameters
     ----------
-    profiles : client_id, as_of_date, industry, size_bucket; whole weeks, one row per client and as-of date.
-    config : ``peer_minimum_clients`` is the least size of a group below the level of all clients.
+    profiles : client_id, as_of_date, industry, size_bucket; whole weeks, one row per client and as-of date. With
+        ``peers_by_segment`` also segment_id (:func:`with_segments`).
+    config : ``peer_minimum_clients`` is the least size of a group below the level of all clients;
+        ``peers_by_segment`` puts the level ``segment`` first.
 
     Returns
     -------
-    Rows of :data:`GROUPS_CONTRACT`, one per row of ``profiles``. A client without industry or size falls back. The
-    last level is used whatever its size: ``peer_count`` tells a reader to distrust it.
+    Rows of :data:`GROUPS_CONTRACT`, one per row of ``profiles``. A client without segment, industry or size falls
+    back. The last level is used whatever its size: ``peer_count`` tells a reader to distrust it.
 
     >>> from datetime import date
     >>> rows = {"client_id": ["a", "b"], "industry": ["retail"] * 2, "size_bucket": ["small"] * 2}
@@ -120,9 +205,10 @@ def peer_groups(profiles: pl.DataFrame, config: FeatureConfig) -> pl.DataFrame:
     >>> peer_groups(frame, FeatureConfig(peer_minimum_clients=5))["peer_group"].to_list()
     ['all clients', 'all clients']
     """
-    keyed = _keyed(profiles)
+    levels = LEVELS if config.peers_by_segment else LEVELS[1:]
+    keyed = _keyed(profiles, levels)
     group, level_name, count = pl.lit(None, pl.String), pl.lit(None, pl.String), pl.lit(None, pl.Int64)
-    for level in reversed(LEVELS):
+    for level in reversed(levels):
         key = pl.col(f"key_{level}")
         size = pl.len().over("as_of_date", f"key_{level}").cast(pl.Int64)
         fits = key.is_not_null() & ((size >= config.peer_minimum_clients) | pl.lit(level == "all"))
@@ -146,13 +232,16 @@ def members(profiles: pl.DataFrame, groups: pl.DataFrame) -> pl.DataFrame:
     as_of_date, peer_group, client_id: one row per group that some client is compared with and client in it, sorted.
     """
     used = groups.select("as_of_date", "peer_group", "peer_level").unique()
-    keyed = _keyed(profiles)
+    # a level nobody is compared at asks for no column, but one level is needed to say what comes out
+    met = set(used["peer_level"]) | {"all"}
+    levels = [level for level in LEVELS if level in met]
+    keyed = _keyed(profiles, levels)
     parts = [
         used.filter(pl.col("peer_level") == level).join(
             keyed.select("as_of_date", "client_id", pl.col(f"key_{level}").alias("peer_group")),
             on=["as_of_date", "peer_group"],
         )
-        for level in LEVELS
+        for level in levels
     ]
     return (
         pl.concat(parts).select("as_of_date", "peer_group", "client_id").sort("as_of_date", "peer_group", "client_id")

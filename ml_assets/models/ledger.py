@@ -45,9 +45,18 @@ PUBLISHED = TableContract(
             allowed=BANDS,
         ),
         Column("rank_in_week_count", "integer", "Rank in the week, 1 is the riskiest.", "count", null_rule="no score"),
+        Column(
+            "segments_hash",
+            "text",
+            "Hash of the segment memberships the week's peer groups could use, of earlier weeks.",
+            null_rule="peer groups without segments",
+        ),
     ),
 )
 """Contract of a ledger file."""
+
+FROM_SCORES = tuple(c for c in PUBLISHED.names if c not in {"generation_number", "previous_band", "segments_hash"})
+"""Columns taken from ``scores.client_scores`` as they are."""
 
 _NAME = re.compile(r"(?P<as_of>\d{4}-\d{2}-\d{2})\.(?P<generation>\d{3,})\.parquet")
 
@@ -58,23 +67,30 @@ def generations(folder: Path, as_of: date) -> list[Path]:
     return sorted(found, key=lambda p: int(p.name.split(".")[1]))
 
 
+def _read(path: Path) -> pl.DataFrame:
+    """Rows of one file; files from before segments could make peers say nothing of them."""
+    frame = pl.read_parquet(path)
+    return frame if "segments_hash" in frame.columns else frame.with_columns(segments_hash=pl.lit(None, pl.String))
+
+
 def read_published(folder: Path, as_of: date) -> pl.DataFrame:
     """All generations of one week; empty where it was never published."""
-    parts = [pl.read_parquet(p) for p in generations(folder, as_of)]
+    parts = [_read(p) for p in generations(folder, as_of)]
     return PUBLISHED.conform(pl.concat(parts)) if parts else PUBLISHED.empty()
 
 
-def as_published(scores: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
+def as_published(scores: pl.DataFrame, before: pl.DataFrame, segments_hash: str | None = None) -> pl.DataFrame:
     """Ledger rows without their generation.
 
     Parameters
     ----------
     scores : rows of ``scores.client_scores`` of one week.
     before : client_id and band of the week before; may be empty.
+    segments_hash : of the memberships the week's peer groups could use; None where they used none.
     """
-    columns = [c for c in PUBLISHED.names if c not in {"generation_number", "previous_band"}]
     earlier = before.select("client_id", previous_band=pl.col("band"))
-    return scores.select(columns).join(earlier, on="client_id", how="left").sort("client_id")
+    rows = scores.select(FROM_SCORES).join(earlier, on="client_id", how="left")
+    return rows.with_columns(segments_hash=pl.lit(segments_hash, pl.String)).sort("client_id")
 
 
 def record(folder: Path, week: pl.DataFrame, is_newest: bool) -> str:
@@ -93,7 +109,7 @@ def record(folder: Path, week: pl.DataFrame, is_newest: bool) -> str:
     as_of = week["as_of_date"][0]
     known = generations(folder, as_of)
     if known:
-        newest = pl.read_parquet(known[-1]).drop("generation_number")
+        newest = _read(known[-1]).drop("generation_number")
         if newest.select(week.columns).equals(week, null_equal=True):
             return "unchanged"
         if not is_newest:

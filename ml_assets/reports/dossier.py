@@ -299,7 +299,8 @@ def _assumptions(d: Dossier) -> str:
         "What led to reports in training weeks leads to them in the weeks scored; monitoring watches where that ends.",
         "Reports are dated when filed. The delay from behaviour to report is part of what is learned.",
         "Delivered rows are complete for the weeks they cover, or arrive later and then count only from that day on.",
-        "Clients of one peer group (industry and size) behave alike enough for a deviation to mean something.",
+        "Clients of one peer group (industry and size, or segment) behave alike enough for a deviation to mean "
+        "something.",
         "Country and sector lists of the schemes are those of the sources named in the seeds, at the date "
         "named there. An "
         "origin never counts by itself, only together with behaviour.",

@@ -26,6 +26,7 @@ from ml_assets.features import (
 )
 from ml_assets.models.calendar import plan_calendar
 from orchestration.defs.checks import check_profile, check_result, check_spec
+from orchestration.defs.memberships import memberships_in_use, segments_note
 from orchestration.defs.metadata import definition_metadata, distribution_picture, markdown_table, run_metadata
 from orchestration.defs.partitions import AS_OF_WEEKS, register_weeks, weeks_of
 from orchestration.defs.reading import (
@@ -106,6 +107,10 @@ def _profiles(warehouse: Warehouse, weeks: list[date]) -> dict[str, pl.DataFrame
     return {"profiles": read_weeks(warehouse, "intermediate.int_client_weeks", weeks), **_windows(warehouse, weeks)}
 
 
+def _peered(warehouse: Warehouse, weeks: list[date]) -> dict[str, Any]:
+    return {**_profiles(warehouse, weeks), "memberships": memberships_in_use()}
+
+
 def _schemes(warehouse: Warehouse, weeks: list[date]) -> dict[str, pl.DataFrame]:
     return {
         **_profiles(warehouse, weeks),
@@ -128,8 +133,12 @@ def pillar_asset(
     inputs: Callable[[Warehouse, list[date]], dict[str, Any]],
     deps: list[dg.AssetKey],
     hits_contract: TableContract | None = None,
+    note: Callable[[], str] = str,
 ) -> dg.AssetsDefinition:
-    """The weekly asset (or, with evidence rows, the pair of assets) of one pillar."""
+    """The weekly asset (or, with evidence rows, the pair of assets) of one pillar.
+
+    ``note`` says what a person should know of a run beside its numbers; empty where there is nothing.
+    """
     contracts = [contract] + ([hits_contract] if hits_contract else [])
     key = dg.AssetKey(["features", contract.name])
 
@@ -167,6 +176,7 @@ def pillar_asset(
             nulls.append(frame.select(pl.col(names).null_count()))
             spine_rows += len(spine)
         profile = pl.concat(profiles)
+        said = _said(context, note())
         yield dg.MaterializeResult(
             asset_key=key,
             metadata=run_metadata(
@@ -177,6 +187,7 @@ def pillar_asset(
                     "distribution": distribution_picture(
                         frame.filter(pl.col("as_of_date") == weeks[-1]), names, f"{contract.address}, {weeks[-1]}"
                     ),
+                    **said,
                 },
             ),
         )
@@ -185,6 +196,13 @@ def pillar_asset(
             yield dg.MaterializeResult(asset_key=["features", hits_contract.name], metadata=run_metadata(hits))
 
     return pillar
+
+
+def _said(context: dg.AssetExecutionContext, note: str) -> dict[str, str]:
+    """The note as metadata, and in the log."""
+    if note:
+        context.log.warning(note)
+    return {"note": note} if note else {}
 
 
 def _null_ratios(nulls: pl.DataFrame, rows: int) -> pl.DataFrame:
@@ -204,7 +222,7 @@ BUILDS: dict[str, tuple[Callable[..., Any], Callable[[Warehouse, list[date]], di
     "p2_network": (p2_network.build, _network),
     "p3_temporal": (p3_temporal.build, _selection),
     "p4_typology": (p4_typology.build_with_hits, _nothing),
-    "p5_profile": (p5_profile.build, _profiles),
+    "p5_profile": (p5_profile.build, _peered),
     "p6_scheme": (p6_scheme.build_with_hits, _schemes),
 }
 """How each pillar is built: the function, and what it reads besides the history. A replay builds by the same."""
@@ -213,7 +231,7 @@ feat_p1 = pillar_asset(p1_volume_velocity.CONTRACT, *BUILDS["p1_volume_velocity"
 feat_p2 = pillar_asset(p2_network.CONTRACT, *BUILDS["p2_network"], [FIRST_SEEN_KEY, JURISDICTIONS_KEY])
 feat_p3 = pillar_asset(p3_temporal.CONTRACT, *BUILDS["p3_temporal"], [dg.AssetKey(["models", "tsfresh_selection"])])
 feat_p4 = pillar_asset(p4_typology.CONTRACT, *BUILDS["p4_typology"], [], p4_typology.HITS_CONTRACT)
-feat_p5 = pillar_asset(p5_profile.CONTRACT, *BUILDS["p5_profile"], [WINDOWS_KEY])
+feat_p5 = pillar_asset(p5_profile.CONTRACT, *BUILDS["p5_profile"], [WINDOWS_KEY], note=segments_note)
 feat_p6 = pillar_asset(p6_scheme.CONTRACT, *BUILDS["p6_scheme"], [WINDOWS_KEY, *SCHEME_KEYS], p6_scheme.HITS_CONTRACT)
 FEATURE_KEYS = [
     dg.AssetKey(["features", module.CONTRACT.name])
@@ -253,6 +271,8 @@ def peer_comparison(context: dg.AssetExecutionContext, warehouse: Warehouse) -> 
     profiles = read_weeks(
         warehouse, "intermediate.int_client_weeks", weeks, "client_id, as_of_date, industry, size_bucket"
     )
+    if CONFIG.features.peers_by_segment:
+        profiles = peers.with_segments(profiles, memberships_in_use())
     groups = peers.peer_groups(profiles, CONFIG.features)
     parts = [peers.NORMALS_CONTRACT.empty()]
     for batch in week_batches(warehouse, weeks):
@@ -269,7 +289,10 @@ def peer_comparison(context: dg.AssetExecutionContext, warehouse: Warehouse) -> 
     warehouse.replace_weeks(peers.NORMALS_CONTRACT, normals, weeks)
     yield dg.MaterializeResult(
         asset_key=GROUPS_KEY,
-        metadata=run_metadata(groups.height, {"newest week": markdown_table(levels.sort("peer_level"))}),
+        metadata=run_metadata(
+            groups.height,
+            {"newest week": markdown_table(levels.sort("peer_level")), **_said(context, segments_note())},
+        ),
     )
     yield check_result(groups, peers.GROUPS_CONTRACT, expected_rows=profiles.height)
     yield dg.MaterializeResult(asset_key=NORMALS_KEY, metadata=run_metadata(normals.height))

@@ -7,10 +7,12 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from ml_assets.features.peers import memberships_hash
 from ml_assets.models.aggregation import SCORES_CONTRACT
-from ml_assets.models.ledger import PUBLISHED, as_published, record
+from ml_assets.models.ledger import FROM_SCORES, PUBLISHED, as_published, record
 from ml_assets.models.registry import ModelBundle, RegistryError, load_champion
 from ml_assets.models.support import INPUT_SUPPORT, judge_week, measure_week
+from orchestration.defs.memberships import memberships_in_use
 from orchestration.defs.metadata import definition_metadata, markdown_table, run_metadata
 from orchestration.defs.partitions import AS_OF_WEEKS, weeks_of
 from orchestration.defs.reading import read_weeks, week_batches
@@ -109,15 +111,16 @@ def published_scores(context: dg.AssetExecutionContext, warehouse: Warehouse) ->
     """Add the weeks just published to the ledger."""
     weeks = weeks_of(context)
     newest = warehouse.read(f"select max(as_of_date) from {SCORES_CONTRACT.address}").item()
-    columns = ", ".join(c for c in PUBLISHED.names if c not in {"generation_number", "previous_band"})
     earlier = {week - timedelta(days=7) for week in weeks}
-    scores = read_weeks(warehouse, SCORES_CONTRACT.address, sorted(earlier | set(weeks)), columns)
+    scores = read_weeks(warehouse, SCORES_CONTRACT.address, sorted(earlier | set(weeks)), ", ".join(FROM_SCORES))
+    memberships = memberships_in_use()
     outcomes: dict[str, list[date]] = {}
     rows = 0
     for week in weeks:
         now, before = (scores.filter(pl.col("as_of_date") == day) for day in (week, week - timedelta(days=7)))
         if now.height:
-            outcome = record(SETTINGS.published, as_published(now, before), week == newest)
+            published = as_published(now, before, memberships_hash(memberships, week))
+            outcome = record(SETTINGS.published, published, week == newest)
             outcomes.setdefault(outcome, []).append(week)
             rows += now.height if outcome == "recorded" else 0
     table = pl.DataFrame(

@@ -38,6 +38,7 @@ from ml_assets.segmentation.policy import policy_cells, shrunken_lift, simulate
 from ml_assets.segmentation.weeks import segment_history
 from ml_assets.sources.german_credit import read_german_credit
 from orchestration.defs.checks import check_result, check_spec
+from orchestration.defs.memberships import write_memberships
 from orchestration.defs.metadata import definition_metadata, markdown_table, run_metadata
 from orchestration.defs.reading import LABELS_KEY, SPINE_KEY
 from orchestration.defs.resources import CONFIG, SETTINGS, DbtCommand, Warehouse
@@ -173,10 +174,14 @@ def segment_fit(warehouse: Warehouse) -> Iterator[Any]:
     yield _keep(warehouse, tables.CATEGORIES, describe_categories(frame, segment, PROFILE_COLUMNS))
     expected = inputs.filter(pl.col("as_of_date") >= history.fits[0].week).height
     yield check_result(members.filter(pl.col("as_of_date") == members["as_of_date"].max()), tables.MEMBERSHIPS)
+    is_whole = members.height == expected and members["segment_id"].null_count() == 0
+    if is_whole:
+        # for peer groups: the table goes when the main job starts a new warehouse
+        write_memberships(members, SETTINGS.memberships)
     yield dg.AssetCheckResult(
         check_name="everyone_has_a_segment",
         asset_key=_key(tables.MEMBERSHIPS),
-        passed=members.height == expected and members["segment_id"].null_count() == 0,
+        passed=is_whole,
         metadata={"rows": members.height, "expected": expected},
     )
     chosen = selection.filter(pl.col("is_chosen") & (pl.col("fit_date") == newest.week))
