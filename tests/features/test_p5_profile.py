@@ -21,6 +21,8 @@ from ml_assets.config import FeatureConfig
 from ml_assets.contracts.table import ContractError
 from ml_assets.features import p5_profile as p5
 from ml_assets.features.history import build_history, build_spine
+from ml_assets.features.peers import MEMBERSHIPS
+from ml_assets.segmentation.measures import CLIENT_MEASURES
 
 D = date(2024, 3, 4)  # a Monday; the 90 days before it hold 29 February 2024
 MIDNIGHT = datetime(2024, 3, 4)
@@ -122,11 +124,13 @@ def built(
     rows: Sequence[Row],
     at: Sequence[tuple[str, date]] = (("A", D),),
     config: FeatureConfig = CONFIG,
+    memberships: pl.DataFrame | None = None,
     **of: Row,
 ) -> pl.DataFrame:
     history = build_history(frame(rows))
     spine = build_spine(history, pl.DataFrame(list(at), schema=["client_id", "as_of_date"], orient="row"))
-    return p5.build(history, spine, config, profiles=profiles_of(rows, at, of), windows=windows_of(rows, at))
+    frames = {"profiles": profiles_of(rows, at, of), "windows": windows_of(rows, at)}
+    return p5.build(history, spine, config, **frames, memberships=memberships)
 
 
 def one(rows: Sequence[Row], **profile: Any) -> Row:
@@ -541,3 +545,71 @@ def test_falls_back_to_the_industry_before_the_size() -> None:
     # half of the six retailers take cash only: the median share is 0.5; with the small ones it would be 0
     cash = dict(out.select("client_id", "p5_cash_over_peers_90d_index").iter_rows())
     assert (cash["c0"], cash["c3"], cash["c6"]) == (0.5, -0.5, 0.0)
+
+
+# --- peers by segment -----------------------------------------------------------------------------------------
+
+BY_SEGMENT = FeatureConfig(peer_minimum_clients=5, peers_by_segment=True)
+PEER_COLUMNS = {
+    "p5_peer_mahalanobis_90d_distance",
+    "p5_peer_tail_90d_statistic",
+    "p5_peer_turnover_90d_zscore",
+    "p5_cash_over_peers_90d_index",
+}
+
+
+def in_segments(of: dict[str, str], week: date, fit: date) -> pl.DataFrame:
+    rows = [(client, week, fit, segment) for client, segment in of.items()]
+    return pl.DataFrame(rows, schema=MEMBERSHIPS, orient="row")
+
+
+def test_peers_of_the_segment_by_hand() -> None:
+    # five of one segment: log10(1 + x) = 1..5, median 3, quartiles 2 and 4; the other five move little, all in cash
+    amounts = [9, 99, 999, 9999, 99999, 1, 2, 3, 4, 5]
+    cash = ["cash", "cash", "card", "card", "card", *["cash"] * 5]
+    rows = [txn(5, f"{a}.00", client_id=f"c{k}", channel=cash[k]) for k, a in enumerate(amounts)]
+    at = [(f"c{k}", D) for k in range(10)]
+    before = D - timedelta(weeks=1)
+    known = in_segments({f"c{k}": "S01" if k < 5 else "S02" for k in range(9)}, before, before)
+    out = built(rows, at, BY_SEGMENT, known)
+    assert out["p5_peer_turnover_90d_zscore"].to_list()[:5] == pytest.approx(
+        [(k - 3) / (2 / 1.349) for k in range(1, 6)]
+    )
+    # four of S02 and one of none fall back to all ten retailers, of whom seven take cash only
+    assert out["p5_cash_over_peers_90d_index"].to_list() == [1.0, 1.0, 0.0, 0.0, 0.0, *[0.0] * 5]
+    off = built(rows, at)
+    assert off["p5_cash_over_peers_90d_index"].to_list() == [0.0, 0.0, -1.0, -1.0, -1.0, *[0.0] * 5]
+    assert_frame_equal(out.tail(5), off.tail(5), check_exact=True)
+
+
+def test_segments_move_the_peer_features_alone_and_none_of_these_forms_segments() -> None:
+    at = [(name, D) for name in NAMES]
+    before = D - timedelta(weeks=1)
+    known = in_segments(
+        {name: "S01" if k % 3 == 0 or k == 1 else "S02" for k, name in enumerate(NAMES)}, before, before
+    )
+    off, on = built(crowd(), at), built(crowd(), at, BY_SEGMENT, known)
+    assert {c for c in p5.CONTRACT.names if not off[c].equals(on[c])} == PEER_COLUMNS
+    # or segments found on top of peers by segment would be others every time
+    assert not PEER_COLUMNS & {m.column for m in CLIENT_MEASURES}
+    assert_frame_equal(built(crowd(), at, CONFIG, known), off, check_exact=True)
+    assert_frame_equal(built(crowd(), at, BY_SEGMENT), off, check_exact=True)
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(NAMES), st.integers(-3, 2), st.integers(-4, 3), st.sampled_from(["S01", "S02"])),
+        unique_by=lambda row: row[:2],
+        max_size=40,
+    )
+)
+def test_memberships_of_the_week_and_of_later_fits_change_nothing(rows: list[tuple[str, int, int, str]]) -> None:
+    week = timedelta(weeks=1)
+    at = [(name, D) for name in NAMES]
+    dated = [(c, D + k * week, D + fit * week, s) for c, k, fit, s in rows]
+    known, allowed = (
+        pl.DataFrame(some, schema=MEMBERSHIPS, orient="row")
+        for some in (dated, [r for r in dated if r[1] < D and r[2] <= r[1]])
+    )
+    assert_frame_equal(built(crowd(), at, BY_SEGMENT, known), built(crowd(), at, BY_SEGMENT, allowed), check_exact=True)

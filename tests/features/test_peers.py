@@ -15,6 +15,8 @@ from ml_assets.features import peers
 
 D = date(2024, 3, 4)
 CONFIG = FeatureConfig(peer_minimum_clients=5)
+BY_SEGMENT = FeatureConfig(peer_minimum_clients=5, peers_by_segment=True)
+WEEK = timedelta(weeks=1)
 
 
 def profiles(*groups: tuple[str | None, str | None, int], week: date = D) -> pl.DataFrame:
@@ -139,6 +141,97 @@ def test_normals_stand_beside_each_client() -> None:
     assert out["x"].to_list() == [3.0] * 5 + [7.0] * 4 + [4.0]  # 0 1 2 3 4 10 100 100 100
     stranger = pl.DataFrame({"client_id": ["z"], "as_of_date": [D]})
     assert peers.beside(stranger, groups, peers.normals(values, frame, groups))["x"].to_list() == [None]
+
+
+def found(*rows: tuple[str, date, date, str]) -> pl.DataFrame:
+    """Memberships: client, week, week of the fit, segment."""
+    return pl.DataFrame(list(rows), schema=peers.MEMBERSHIPS, orient="row")
+
+
+def test_segment_comes_before_industry_and_size() -> None:
+    frame = profiles(("retail", "small", 6), ("legal", "large", 5))
+    # S01: three retailers and two lawyers, S02: four lawyers and lawyers of no segment
+    ids = {"S01": ["c000", "c001", "c002", "c006", "c007"], "S02": ["c003", "c008", "c009", "c010"]}
+    before = found(*((c, D - WEEK, D - WEEK, s) for s, clients in ids.items() for c in clients))
+    out = levels(peers.peer_groups(peers.with_segments(frame, before), BY_SEGMENT))
+    for k in (0, 1, 2, 6, 7):
+        assert out[k] == ("segment S01", "segment", 5)
+    for k in (3, 4, 5):  # four clients of S02 are too few, and two retailers have no segment: all six retailers
+        assert out[k] == ("retail, small", "industry_size", 6)
+    for k in (8, 9, 10):  # with all five lawyers, the two of S01 included
+        assert out[k] == ("legal, large", "industry_size", 5)
+
+
+def test_members_and_normals_of_a_segment() -> None:
+    frame = profiles(("retail", "small", 4), ("legal", "large", 2))
+    before = found(*((f"c{k:03d}", D - WEEK, D - WEEK, "S07") for k in (0, 1, 2, 3, 4)))
+    frame = peers.with_segments(frame, before)
+    groups = peers.peer_groups(frame, BY_SEGMENT)
+    belongs = peers.members(frame, groups)
+    segment = belongs.filter(pl.col("peer_group") == "segment S07")
+    assert segment["client_id"].to_list() == [f"c{k:03d}" for k in range(5)]
+    values = frame.select("client_id", "as_of_date").with_columns(pl.Series("x", [1.0, 2.0, 3.0, 4.0, 10.0, 99.0]))
+    out = {r["peer_group"]: r for r in peers.normals(values, frame, groups).iter_rows(named=True)}
+    # 1 2 3 4 10: distances from 3 are 0 1 1 2 7; the sixth client is compared with all: 1 2 3 4 10 99
+    assert (out["segment S07"]["peer_median"], out["segment S07"]["peer_mad"]) == (3.0, 1.0)
+    assert (out["all clients"]["peer_median"], out["all clients"]["peer_value_count"]) == (3.5, 6)
+
+
+def test_newest_membership_of_an_earlier_week_counts() -> None:
+    frame = pl.concat([profiles(("retail", "small", 3), week=D), profiles(("retail", "small", 3), week=D - WEEK)])
+    known = found(
+        ("c000", D, D - WEEK, "S03"),  # of the week itself: too late for D
+        ("c000", D - 3 * WEEK, D - 4 * WEEK, "S01"),
+        ("c000", D - WEEK, D - 4 * WEEK, "S02"),
+        ("c001", D - 2 * WEEK, D, "S04"),  # a fit later than its week
+        ("c001", D - 5 * WEEK, D - 5 * WEEK, "S05"),
+    )
+    assert peers.with_segments(frame, known)["segment_id"].to_list() == ["S02", "S05", None, "S01", "S05", None]
+    assert peers.with_segments(frame.reverse(), known.reverse())["segment_id"].to_list() == [
+        *(None, "S05", "S01"),
+        *(None, "S05", "S02"),
+    ]
+
+
+def test_without_memberships_groups_are_those_of_the_flag_off() -> None:
+    frame = profiles(("retail", "small", 5), ("legal", "small", 4), (None, None, 1))
+    off = peers.peer_groups(frame, CONFIG)
+    for none in (None, found()):
+        assert_frame_equal(peers.peer_groups(peers.with_segments(frame, none), BY_SEGMENT), off)
+    everyone = peers.with_segments(frame, found(*((c, D - WEEK, D - WEEK, "S01") for c in frame["client_id"])))
+    assert_frame_equal(peers.peer_groups(everyone, CONFIG), off)
+    assert_frame_equal(peers.members(everyone, off), peers.members(frame, off))
+    assert set(levels(peers.peer_groups(everyone, BY_SEGMENT))) == {("segment S01", "segment", 10)}
+
+
+membership_rows = st.lists(
+    st.tuples(st.integers(0, 7), st.integers(-4, 4), st.integers(-6, 4), st.sampled_from(["S01", "S02", "S03"])),
+    max_size=40,
+    unique_by=lambda row: (row[0], row[1]),
+)
+
+
+@given(membership_rows)
+@settings(max_examples=60, deadline=None)
+def test_later_memberships_and_later_fits_change_nothing(rows: list[tuple[int, int, int, str]]) -> None:
+    frame = profiles(("retail", "small", 5), ("legal", "large", 3))
+    dated = [(f"c{c:03d}", D + week * WEEK, D + fit * WEEK, segment) for c, week, fit, segment in rows]
+    everything = found(*dated)
+    allowed = found(*(row for row in dated if row[1] < D and row[2] <= row[1]))
+    of_all, of_allowed = peers.with_segments(frame, everything), peers.with_segments(frame, allowed)
+    assert_frame_equal(of_all, of_allowed)
+    assert_frame_equal(peers.peer_groups(of_all, BY_SEGMENT), peers.peer_groups(of_allowed, BY_SEGMENT))
+    assert peers.memberships_hash(everything, D) == peers.memberships_hash(allowed)
+
+
+def test_hash_of_memberships_is_that_of_their_values() -> None:
+    rows = [("a", D, D, "S01"), ("b", D, D, "S02"), ("a", D + WEEK, D, "S01")]
+    whole = peers.memberships_hash(found(*rows))
+    assert whole is not None
+    assert peers.memberships_hash(found(*rows[::-1]).with_columns(is_unusual=True)) == whole
+    assert peers.memberships_hash(found(*rows[:2], ("a", D + WEEK, D, "S02"))) != whole
+    assert peers.memberships_hash(found(*rows), D + WEEK) == peers.memberships_hash(found(*rows[:2])) != whole
+    assert peers.memberships_hash(None) is peers.memberships_hash(found(*rows), D) is None
 
 
 @given(

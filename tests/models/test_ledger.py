@@ -66,3 +66,20 @@ def test_what_a_killed_process_left_is_no_publication(tmp_path: Path) -> None:
     assert read_published(tmp_path, DAY).is_empty()
     assert record(tmp_path, as_published(scores(), BEFORE), is_newest=True) == "recorded"
     assert read_published(tmp_path, DAY).height == 2
+
+
+def test_other_segments_make_another_generation(tmp_path: Path) -> None:
+    record(tmp_path, as_published(scores(), BEFORE), is_newest=True)
+    assert record(tmp_path, as_published(scores(), BEFORE, "abc"), is_newest=True) == "recorded"
+    kept = read_published(tmp_path, DAY).sort("generation_number")
+    assert kept["segments_hash"].to_list() == [None, None, "abc", "abc"]
+
+
+def test_a_file_from_before_segments_is_read_on(tmp_path: Path) -> None:
+    week = as_published(scores(), BEFORE)
+    record(tmp_path, week, is_newest=True)
+    file = generations(tmp_path, DAY)[0]
+    pl.read_parquet(file).drop("segments_hash").write_parquet(file)
+    assert record(tmp_path, week, is_newest=True) == "unchanged"
+    assert read_published(tmp_path, DAY)["segments_hash"].to_list() == [None, None]
+    assert record(tmp_path, as_published(scores(), BEFORE, "abc"), is_newest=True) == "recorded"

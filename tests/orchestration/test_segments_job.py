@@ -6,8 +6,12 @@ import json
 import shutil
 from pathlib import Path
 
+import polars as pl
 import pytest
 from chain import BCRS, Run, call, documented_marts
+from polars.testing import assert_frame_equal
+
+from ml_assets.features.peers import MEMBERSHIPS
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +37,14 @@ def test_everyone_is_in_one_segment_every_week_since_the_first_fit(segmented: Ru
         "(select as_of_date from models.split_plan where split = 'train')"
     )
     assert late["n"].item() == 0, "a week was assigned by a later fit, or a fit used a held-out week"
+
+
+@pytest.mark.slow
+def test_memberships_are_left_for_peer_groups(segmented: Run) -> None:
+    left = pl.read_parquet(segmented.folder / "segments" / "memberships.parquet")
+    table = segmented.warehouse(f"select {', '.join(MEMBERSHIPS)} from segments.segment_memberships order by all")
+    assert_frame_equal(left.sort(list(MEMBERSHIPS)), table.sort(list(MEMBERSHIPS)))
+    assert left.height > 0
 
 
 @pytest.mark.slow
