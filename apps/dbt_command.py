@@ -7,23 +7,23 @@ parse itself does not depend on the path, and ``ensure_manifest`` has seen to it
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
+
+from ml_assets.config import dbt_target
 
 PARSED = "partial_parse.msgpack"
 """dbt's name for what it keeps of a parsed project."""
 
 
 def main() -> None:
-    """Run dbt with this process's arguments on the parse in ``DBT_TARGET_PATH``; parses where there is none.
+    """Run dbt with this process's arguments on the parse in its target folder; parses where there is none.
 
     Exit code as dbt's: 0 all good, 1 a node failed, 2 dbt itself did.
     """
     from dbt.cli.main import dbtRunner
     from dbt.contracts.graph.manifest import Manifest
 
-    parsed = Path(os.environ.get("DBT_TARGET_PATH", "target")) / PARSED
+    parsed = dbt_target() / PARSED
     manifest = None
     if parsed.exists():
         manifest = Manifest.from_msgpack(parsed.read_bytes())

@@ -892,3 +892,8 @@ class Settings(BaseSettings):
 def search_path() -> str:
     """``PATH`` with the running interpreter's folder first, so that its own dbt is found without an activated shell."""
     return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+
+
+def dbt_target() -> Path:
+    """Folder in which the running dbt works: ``DBT_TARGET_PATH``, as dbt reads it."""
+    return Path(os.environ.get("DBT_TARGET_PATH", "target"))

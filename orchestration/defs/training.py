@@ -608,6 +608,8 @@ def champion(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Any:
         ),
     )
     scoring = model_id if verdict.is_promoted or verdict.is_same else verdict.champion_id
+    if scoring is not None and scoring != model_id:
+        _recall(warehouse, scoring)
     yield dg.AssetCheckResult(
         check_name="model_fit_to_publish",
         asset_key=["models", "metrics"],
@@ -645,6 +647,14 @@ def _measure(
     asked = {p: f.filter(pl.col("as_of_date").is_in(list(weeks))) for p, f in features.items()}
     baselines = baseline_scores(warehouse, bundle.flat, asked, list(weeks))
     return evaluate(scored.scores, baselines, read_labels(warehouse), bundle.plan, bundle.model_id, CONFIG.models)
+
+
+def _recall(warehouse: Warehouse, model_id: str) -> None:
+    """Bring back, from its card, what a champion in office measured, where a new warehouse does not know it."""
+    known = warehouse.read(f"select count(*) as n from {METRICS_CONTRACT.address} where model_id = ?", [model_id])
+    rows = read_card(SETTINGS.models, model_id)["metrics"]
+    if not known["n"].item() and rows:
+        warehouse.replace_model(METRICS_CONTRACT, METRICS_CONTRACT.conform(pl.DataFrame(rows, infer_schema_length=None)), model_id)
 
 
 def _decided(warehouse: Warehouse, verdict: Verdict) -> pl.DataFrame:

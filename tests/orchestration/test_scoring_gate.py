@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date, timedelta
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
 
+from ml_assets.evaluation.metrics import METRICS_CONTRACT
 from ml_assets.models.registry import RegistryError
 from ml_assets.models.splits import SplitPlan
 from ml_assets.models.support import Range, Support
 from orchestration.definitions import defs
-from orchestration.defs import scoring_gate
+from orchestration.defs import scoring_gate, training
 from orchestration.defs.partitions import AS_OF_WEEKS
+from orchestration.defs.resources import Warehouse
 from orchestration.defs.training import PROMOTIONS_KEY
 
 DAY = date(2024, 6, 3)
@@ -135,3 +139,24 @@ def test_a_refusal_reaches_the_terminal_in_its_own_words(monkeypatch: pytest.Mon
     where, message = _first_failure(result)  # type: ignore[arg-type]
     assert where == "scores/input_support (model_may_score)"
     assert message == "Model m1 is too old: retrain."
+
+
+def test_figures_of_a_champion_that_stays_survive_a_new_warehouse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new warehouse knows only the challenger's; the summary shows those of the model that scores."""
+    warehouse = Warehouse(path=str(tmp_path / "bcrs.duckdb"))
+
+    def figures(model_id: str, value: float) -> list[dict[str, Any]]:
+        row = {"model_id": model_id, "model": "bcrs", "split": "test", "metric": "auroc", "value": value}
+        return [{**row, "low": value, "high": value, "reason": None}]
+
+    def row(model_id: str, value: float) -> pl.DataFrame:
+        return METRICS_CONTRACT.conform(pl.DataFrame(figures(model_id, value)))
+
+    warehouse.replace_model(METRICS_CONTRACT, row("new", 0.6), "new")
+    monkeypatch.setattr(training, "read_card", lambda _, model_id: {"metrics": figures(model_id, 0.9)})
+    training._recall(warehouse, "old")
+    training._recall(warehouse, "new")
+    found = warehouse.read(f"select model_id, value from {METRICS_CONTRACT.address} order by model_id").rows()
+    assert found == [("new", 0.6), ("old", 0.9)], "known figures are not replaced by the card's"
