@@ -652,9 +652,9 @@ def _measure(
 def _recall(warehouse: Warehouse, model_id: str) -> None:
     """Bring back, from its card, what a champion in office measured, where a new warehouse does not know it."""
     known = warehouse.read(f"select count(*) as n from {METRICS_CONTRACT.address} where model_id = ?", [model_id])
-    rows = read_card(SETTINGS.models, model_id)["metrics"]
-    if not known["n"].item() and rows:
-        warehouse.replace_model(METRICS_CONTRACT, METRICS_CONTRACT.conform(pl.DataFrame(rows, infer_schema_length=None)), model_id)
+    rows = pl.DataFrame(read_card(SETTINGS.models, model_id)["metrics"], infer_schema_length=None)
+    if not known["n"].item() and rows.height:
+        warehouse.replace_model(METRICS_CONTRACT, METRICS_CONTRACT.conform(rows), model_id)
 
 
 def _decided(warehouse: Warehouse, verdict: Verdict) -> pl.DataFrame:
