@@ -67,21 +67,23 @@ def temporal_cycles(graph: WeekGraph, window_days: int, max_length: int, steps_p
     component = (
         csgraph.connected_components(pairs.tocsr(), directed=True, connection="strong")[1] if n else np.empty(0)
     ).astype(np.int32)
+    moment, last = _moments_of(graph.event_at, graph.time_order, window_days * DAY_US)
     counts, retained, capped = _cycles(
         outgoing.start,
-        outgoing.at,
-        outgoing.other,
+        _steps(outgoing.start, moment[outgoing.event], outgoing.other, component),
         outgoing.cents,
+        last,
         incoming.start,
-        incoming.at,
+        moment[incoming.event],
         incoming.other,
         graph.out_start,
         graph.pair_target,
         graph.pair_start,
-        graph.event_at,
+        graph.in_start,
+        graph.pair_source[graph.in_order],
+        moment,
         graph.event_cents,
         component,
-        window_days * DAY_US,
         max_length,
         steps_per_start,
     )
@@ -104,15 +106,55 @@ def _after(at, low, high, moment):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def _moments_of(at, order, span):  # type: ignore[no-untyped-def]
+    """Times as numbers without gaps, equal times alike; and per number that of the last time within ``span`` of it."""
+    moment = np.empty(len(at), dtype=np.int32)
+    last = np.empty(len(at), dtype=np.int32)
+    first = np.empty(len(at), dtype=np.int64)
+    moments = 0
+    behind = 0
+    for e in order:
+        if moments == 0 or at[e] > first[moments - 1]:
+            while behind < moments and first[behind] + span < at[e]:
+                last[behind] = moments - 1
+                behind += 1
+            first[moments] = at[e]
+            moments += 1
+        moment[e] = moments - 1
+    last[behind:moments] = moments - 1
+    return moment, last[:moments]
+
+
+@njit(cache=True)
+def _steps(start, moment, to, component):  # type: ignore[no-untyped-def]
+    """What a search reads of each payment (by payer and time), side by side in memory: a step is one cache line.
+
+    Moment, payee (-1 where its money cannot come back to the payer), the payee's first later payment, and the end of
+    the payee's payments.
+    """
+    steps = np.empty((len(to), 4), dtype=np.int32)
+    for v in range(len(start) - 1):
+        for e in range(start[v], start[v + 1]):
+            w = to[e]
+            steps[e, 0] = moment[e]
+            steps[e, 1] = w if component[w] == component[v] else -1
+            steps[e, 2] = _after(moment, start[w], start[w + 1], moment[e])
+            steps[e, 3] = start[w + 1]
+    return steps
+
+
+@njit(cache=True)
 def _cycles(  # type: ignore[no-untyped-def]
-    o_start, o_at, o_to, o_cents, i_start, i_at, i_from, p_start, p_to, p_event, p_at, p_cents,
-    component, span, longest, most_steps,
+    o_start, o_step, o_cents, last, i_start, i_moment, i_from, p_start, p_to, p_event, q_start, q_from, p_moment,
+    p_cents, component, longest, most_steps,
 ):  # fmt: skip
     """Search for temporal cycles from each payment, length by length; see :func:`temporal_cycles`.
 
     ``o_`` and ``i_`` are payments by payer and by payee in time order, ``p_`` ordered pairs by payer with their
-    payments. The last payment of a cycle is looked up by its pair, and the one before only enters parties that
-    still pay the root later, so a step is a payment looked at, not a cycle found.
+    payments, ``q_`` the payers of each payee; times are moments, see :func:`_moments_of`. The last payment of a cycle
+    is looked up by its pair, and the one before only enters parties that still pay the root later, so a step is a
+    payment looked at, not a cycle found. Most steps are payments before the last: where their payer pays nobody who
+    pays the root, they are only counted.
     """
     n = len(o_start) - 1
     counts = np.zeros((7, n), dtype=np.int64)
@@ -120,78 +162,92 @@ def _cycles(  # type: ignore[no-untyped-def]
     capped = np.zeros(n, dtype=np.int64)
     on_path = np.zeros(n, dtype=np.bool_)
     # latest payment from a party straight to the root, valid where returns[v] is the root
-    returns = np.full(n, -1, dtype=np.int64)
-    returns_at = np.zeros(n, dtype=np.int64)
+    returns = np.full(n, -1, dtype=np.int32)
+    returns_at = np.zeros(n, dtype=np.int32)
+    # leads[v] is the root: v pays some party of ``returns``
+    leads = np.full(n, -1, dtype=np.int32)
     path = np.empty(8, dtype=np.int64)
+    made = np.empty(8, dtype=np.int64)  # payment that led to each party of the path
     cursor = np.empty(8, dtype=np.int64)
-    least = np.empty(8, dtype=np.int64)
-    most = np.empty(8, dtype=np.int64)
     for root in range(n):
         back = i_start[root]
         path[0] = root
         on_path[root] = True
         for first in range(o_start[root], o_start[root + 1]):
-            v = o_to[first]
-            end = o_at[first] + span
+            begin = o_step[first, 0]
+            end = last[begin]
             # payments of this root are in time order, so the window only moves on
-            while back < i_start[root + 1] and i_at[back] <= end:
-                returns[i_from[back]] = root
-                returns_at[i_from[back]] = i_at[back]
+            while back < i_start[root + 1] and i_moment[back] <= end:
+                payer = i_from[back]
+                if returns[payer] != root and component[payer] == component[root]:
+                    for q in range(q_start[payer], q_start[payer + 1]):
+                        leads[q_from[q]] = root
+                returns[payer] = root
+                returns_at[payer] = i_moment[back]
                 back += 1
-            if component[v] != component[root] or back == i_start[root] or i_at[back - 1] <= o_at[first]:
+            v = o_step[first, 1]
+            if v < 0 or back == i_start[root] or i_moment[back - 1] <= begin:
                 continue
             steps = 0
             path[1] = v
-            least[1] = most[1] = o_cents[first]
+            made[1] = first
             on_path[v] = True
-            if returns[v] == root and returns_at[v] > o_at[first]:
-                _close(
-                    1, path, root, o_at[first], end, least[1], most[1], p_start, p_to, p_event, p_at, p_cents,
-                    counts, retained,
-                )  # fmt: skip
+            if returns[v] == root and returns_at[v] > begin:
+                _close(1, path, made, o_step, o_cents, end, p_start, p_to, p_event, p_moment, p_cents, counts, retained)
             goes_on = True
             for length in range(3, longest + 1):
                 if not goes_on:
                     break
                 goes_on = False  # until a path of length - 1 payments exists at all
                 depth = 1  # payments made so far
-                cursor[1] = _after(o_at, o_start[v], o_start[v + 1], o_at[first])
+                cursor[1] = o_step[first, 2]
                 while depth > 0:
-                    u = path[depth]
                     e = cursor[depth]
-                    if e == o_start[u + 1] or o_at[e] > end:
-                        if depth > 1:
-                            on_path[u] = False
-                        depth -= 1
-                        continue
-                    if steps == most_steps:
+                    stop = np.int64(o_step[made[depth], 3])
+                    is_cut = False
+                    if depth + 2 == length:
+                        # all payments that could be the last but one, as far as steps allow
+                        limit = min(stop, e + most_steps - steps)
+                        f = e
+                        while f < limit and o_step[f, 0] <= end:
+                            if not goes_on and o_step[f, 1] >= 0 and not on_path[o_step[f, 1]]:
+                                goes_on = True
+                            f += 1
+                        steps += f - e
+                        is_cut = f == limit and limit < stop and o_step[limit, 0] <= end
+                        if leads[path[depth]] == root:
+                            for g in range(e, f):
+                                w = o_step[g, 1]
+                                if w >= 0 and returns[w] == root and returns_at[w] > o_step[g, 0] and not on_path[w]:
+                                    path[depth + 1] = w
+                                    made[depth + 1] = g
+                                    _close(
+                                        depth + 1, path, made, o_step, o_cents, end, p_start, p_to, p_event, p_moment,
+                                        p_cents, counts, retained,
+                                    )  # fmt: skip
+                    elif e < stop and o_step[e, 0] <= end:
+                        if steps < most_steps:
+                            steps += 1
+                            cursor[depth] = e + 1
+                            w = o_step[e, 1]
+                            if w >= 0 and not on_path[w]:
+                                depth += 1
+                                path[depth] = w
+                                made[depth] = e
+                                on_path[w] = True
+                                cursor[depth] = o_step[e, 2]
+                            continue
+                        is_cut = True
+                    if is_cut:
                         while depth > 1:
                             on_path[path[depth]] = False
                             depth -= 1
                         goes_on = False
                         capped[root] += 1
                         break
-                    steps += 1
-                    cursor[depth] = e + 1
-                    w = o_to[e]
-                    if on_path[w] or component[w] != component[root]:
-                        continue
-                    small = min(least[depth], o_cents[e])
-                    large = max(most[depth], o_cents[e])
-                    if depth + 2 == length:
-                        goes_on = True
-                        if returns[w] == root and returns_at[w] > o_at[e]:
-                            path[depth + 1] = w
-                            _close(
-                                depth + 1, path, root, o_at[e], end, small, large, p_start, p_to, p_event, p_at,
-                                p_cents, counts, retained,
-                            )  # fmt: skip
-                        continue
-                    depth += 1
-                    path[depth] = w
-                    on_path[w] = True
-                    least[depth], most[depth] = small, large
-                    cursor[depth] = _after(o_at, o_start[w], o_start[w + 1], o_at[e])
+                    if depth > 1:
+                        on_path[path[depth]] = False
+                    depth -= 1
             on_path[v] = False
         on_path[root] = False
     return counts, retained, capped
@@ -199,9 +255,10 @@ def _cycles(  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _close(  # type: ignore[no-untyped-def]
-    depth, path, root, moment, end, small, large, p_start, p_to, p_event, p_at, p_cents, counts, retained
+    depth, path, made, o_step, o_cents, end, p_start, p_to, p_event, p_moment, p_cents, counts, retained
 ):
-    """Count every payment from ``path[depth]`` to the root in ``(moment, end]`` as a cycle of the path's parties."""
+    """Count every payment from ``path[depth]`` to the root until ``end`` as a cycle of the path's parties."""
+    root = path[0]
     low, high = p_start[path[depth]], p_start[path[depth] + 1]
     while low < high:
         middle = (low + high) // 2
@@ -209,10 +266,14 @@ def _close(  # type: ignore[no-untyped-def]
             low = middle + 1
         else:
             high = middle
-    e = _after(p_at, p_event[low], p_event[low + 1], moment)
+    small = large = o_cents[made[1]]
+    for i in range(2, depth + 1):
+        small = min(small, o_cents[made[i]])
+        large = max(large, o_cents[made[i]])
+    e = _after(p_moment, p_event[low], p_event[low + 1], o_step[made[depth], 0])
     found = 0
     kept = -1.0
-    while e < p_event[low + 1] and p_at[e] <= end:
+    while e < p_event[low + 1] and p_moment[e] <= end:
         found += 1
         most = max(large, p_cents[e])
         kept = max(kept, min(small, p_cents[e]) / most if most > 0 else 1.0)
