@@ -269,9 +269,11 @@ def _vertex(history: History, spine: Spine) -> pl.DataFrame:
         "p2_counterparty_out_hhi_90d_ratio": "out_hhi",
     }
     out = {name: np.full(len(spine), np.nan) for name in wanted}
-    for as_of_day in np.unique(spine.as_of_day).tolist():
+    weeks = np.unique(spine.as_of_day).tolist()
+    payments = graphs.arrange_payments(history, nodes, weeks[0] - 90, weeks[-1])
+    for as_of_day in weeks:
         at = np.flatnonzero(spine.as_of_day == as_of_day)
-        graph = graphs.build_week_graph(history, nodes, as_of_day, 90)
+        graph = graphs.build_week_graph(history, nodes, as_of_day, 90, payments)
         vertex = graphs.vertex_statistics(graph)
         position = graph.positions(node[at])
         for name, column in wanted.items():

@@ -460,9 +460,11 @@ def build(
     points, is_high_risk = _country_risk(history, jurisdictions, config)
     columns = {c.name: np.full(len(spine), np.nan) for c in CONTRACT.features}
     short, middle, days = config.window_days
-    for as_of_day in np.unique(spine.as_of_day).tolist():
+    weeks = np.unique(spine.as_of_day).tolist()
+    payments = graphs.arrange_payments(history, nodes, weeks[0] - days, weeks[-1]) if weeks else None
+    for as_of_day in weeks:
         at = np.flatnonzero(spine.as_of_day == as_of_day)
-        graph = graphs.build_week_graph(history, nodes, as_of_day, days)
+        graph = graphs.build_week_graph(history, nodes, as_of_day, days, payments)
         rows = graphs.window_rows(history, as_of_day, days)
         own = spine.client[at]
         is_silent = _is_silent(history, rows, own)

@@ -631,46 +631,30 @@ def chains(
     tolerated = round(tolerance * 1000)
     source = graph.pair_source[graph.event_pair]
     target = graph.pair_target[graph.event_pair]
-    forward = _chain_lengths(
-        graph.time_order,
-        source,
-        target,
-        graph.event_at,
-        graph.event_cents,
-        incoming.start,
-        incoming.at,
-        incoming.other,
-        incoming.cents,
-        incoming.event,
-        window_days * DAY_US,
-        tolerated,
-        max_length,
-        steps_per_payment,
-        True,
-    )
-    backward = _chain_lengths(
+    span = window_days * DAY_US
+    ended = _chain_lengths(
+        graph.time_order, source, target, graph.event_at, graph.event_cents,
+        incoming.start, incoming.at, incoming.other, incoming.cents, incoming.event,
+        span, tolerated, max_length, steps_per_payment, True,
+    )  # fmt: skip
+    begun = _chain_lengths(
         # payments of one moment never follow each other, so their order does not matter
-        graph.time_order[::-1].copy(),
-        target,
-        source,
-        graph.event_at,
-        graph.event_cents,
-        outgoing.start,
-        outgoing.at,
-        outgoing.other,
-        outgoing.cents,
-        outgoing.event,
-        window_days * DAY_US,
-        tolerated,
-        max_length,
-        steps_per_payment,
-        False,
-    )
-    through = np.minimum(forward + backward - 1, max_length)
-    chain = np.zeros(len(graph), dtype=np.int64)
-    np.maximum.at(chain, source, through)
-    np.maximum.at(chain, target, through)
-    return pl.DataFrame({"chain": chain})
+        graph.time_order[::-1], target, source, graph.event_at, graph.event_cents,
+        outgoing.start, outgoing.at, outgoing.other, outgoing.cents, outgoing.event,
+        span, tolerated, max_length, steps_per_payment, False,
+    )  # fmt: skip
+    return pl.DataFrame({"chain": _longest_through(source, target, ended, begun, max_length, len(graph))})
+
+
+@njit(cache=True)
+def _longest_through(source, target, ended, begun, longest, n):  # type: ignore[no-untyped-def]
+    """Per party the longest chain through a payment it made or received, from those that end and begin with it."""
+    chain = np.zeros(n, dtype=np.int64)
+    for e in range(len(source)):
+        through = min(ended[e] + begun[e] - 1, longest)
+        chain[source[e]] = max(chain[source[e]], through)
+        chain[target[e]] = max(chain[target[e]], through)
+    return chain
 
 
 @njit(cache=True)
@@ -681,30 +665,38 @@ def _chain_lengths(  # type: ignore[no-untyped-def]
     """Longest chain ending (forward) or beginning (backward) with each payment; ``order`` runs along the chain.
 
     ``near`` is the end of each payment at which the chain goes on, ``far`` the other; ``by_`` arrays hold the
-    payments by the party at their own joint, in time order.
+    payments by the party at their own joint, in time order. Lengths are kept in that order, too, so that the payments
+    compared with one lie side by side.
     """
     n = len(at)
-    length = np.ones(n, dtype=np.int64)
+    length = np.empty(n, dtype=np.int64)
+    by_length = np.empty(n, dtype=np.int8)
+    place = np.empty(n, dtype=np.int32)
+    for i in range(n):
+        place[by_event[i]] = i
+    # per party the first of its payments that is not before (forward) or is after (backward) the payment looked at
+    ahead = start[:-1].copy() if forward else start[1:].copy()
     for o in range(n):
         e = order[o]
         v = near[e]
+        edge = ahead[v]
         if forward:  # receipts of the payer before this payment, newest first
-            low, high = start[v], start[v + 1]
-            while low < high:
-                middle = (low + high) // 2
-                if by_at[middle] < at[e]:
-                    low = middle + 1
-                else:
-                    high = middle
-            i, step, end = low - 1, -1, start[v] - 1
+            while edge < start[v + 1] and by_at[edge] < at[e]:
+                edge += 1
+            i, step, end = edge - 1, -1, max(start[v], edge - most_steps) - 1
         else:  # payments of the payee after this one, oldest first
-            i, step, end = _after(by_at, start[v], start[v + 1], at[e]), 1, start[v + 1]
-        looked = 0
-        while i != end and looked < most_steps and abs(by_at[i] - at[e]) <= span:
-            earlier, later = (by_cents[i], cents[e]) if forward else (cents[e], by_cents[i])
-            # a payment straight back to the party at the far end is no step of a chain
-            if abs(later - earlier) * 1000 <= tolerated * earlier and by_other[i] != far[e]:
-                length[e] = max(length[e], min(longest, length[by_event[i]] + 1))
-            looked += 1
+            while edge > start[v] and by_at[edge - 1] > at[e]:
+                edge -= 1
+            i, step, end = edge, 1, min(start[v + 1], edge + most_steps)
+        ahead[v] = edge
+        best = 1
+        while i != end and best < longest and abs(by_at[i] - at[e]) <= span:
+            if by_length[i] >= best:
+                earlier, later = (by_cents[i], cents[e]) if forward else (cents[e], by_cents[i])
+                # a payment straight back to the party at the far end is no step of a chain
+                if abs(later - earlier) * 1000 <= tolerated * earlier and by_other[i] != far[e]:
+                    best = min(longest, by_length[i] + 1)
             i += step
+        length[e] = best
+        by_length[place[e]] = best
     return length
