@@ -63,6 +63,24 @@ def _encode(column: pl.Series) -> Codes:
 
 
 @dataclass(frozen=True)
+class Texts:
+    """A text column of a history, one element per row, made into Python text only where evidence asks for it.
+
+    ``column[rows]`` (a slice or row numbers) gives an array of text; ``received`` is the column in the order the rows
+    came in, ``order`` the history's rows in it.
+    """
+
+    received: pl.Series
+    order: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, rows: slice | NDArray[np.integer]) -> NDArray[np.object_]:
+        return self.received.gather(self.order[rows]).to_numpy().astype(object)
+
+
+@dataclass(frozen=True)
 class History:
     """Transactions of all clients, one element per transaction, sorted by client, time, id and direction.
 
@@ -71,7 +89,7 @@ class History:
     (``2**31 - 1`` if never). ``starts`` has one element more than ``clients`` and holds row offsets.
     """
 
-    txn_id: NDArray[np.object_]
+    txn_id: Texts
     clients: NDArray[np.object_]
     starts: NDArray[np.int64]
     client: NDArray[np.int32]
@@ -159,7 +177,7 @@ def build_history(transactions: pl.DataFrame) -> History:
         return Codes(found.codes[order], found.values)
 
     return History(
-        txn_id=frame["txn_id"].gather(order).to_numpy().astype(object),
+        txn_id=Texts(frame["txn_id"], order),
         clients=client.values,
         starts=starts,
         client=client.codes[order],

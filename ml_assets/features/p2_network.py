@@ -606,27 +606,19 @@ def _network_features(
 
 def _first_known(history: History, first_seen: pl.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Keys ``client code × counterparty codes + counterparty code``, sorted, and the day each pair became known."""
-    clients = pl.DataFrame(
-        {
-            "client_id": pl.Series(list(history.clients), dtype=pl.String),
-            "client": np.arange(len(history.clients), dtype=np.int64),
-        }
-    )
-    counterparties = pl.DataFrame(
-        {
-            "counterparty_id": pl.Series(list(history.counterparty.values), dtype=pl.String),
-            "counterparty": np.arange(len(history.counterparty.values), dtype=np.int64),
-        }
-    )
+
+    def number(column: str, values: NDArray[np.object_]) -> pl.Expr:
+        # through an enumeration, as histories encode: half the time of a join
+        ids = pl.Enum(pl.Series(list(values), dtype=pl.String))
+        return pl.col(column).cast(ids, strict=False).to_physical().cast(pl.Int64)
+
+    counterparties = history.counterparty.values
     pairs = (
-        first_seen.select("client_id", "counterparty_id", pl.col("first_known_date").cast(pl.Date).to_physical())
-        .drop_nulls()
-        .join(clients, on="client_id")
-        .join(counterparties, on="counterparty_id")
-        .select(
-            key=pl.col("client") * len(counterparties) + pl.col("counterparty"),
-            day=pl.col("first_known_date").cast(pl.Int64),
+        first_seen.select(
+            key=number("client_id", history.clients) * len(counterparties) + number("counterparty_id", counterparties),
+            day=pl.col("first_known_date").cast(pl.Date).to_physical().cast(pl.Int64),
         )
+        .drop_nulls()
         .group_by("key")
         .agg(pl.col("day").min())
         .sort("key")

@@ -314,19 +314,55 @@ def _divergence(a, b):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def _row_classes(at, day, cents, has_time, edges):  # type: ignore[no-untyped-def]
+    """Of each row, once for all the pairs that see it: hour (-1 without a time), weekday (Monday 0), size class."""
+    hour = np.full(len(at), -1, dtype=np.int8)
+    weekday = np.empty(len(at), dtype=np.int8)
+    size = np.empty(len(at), dtype=np.int8)
+    for row in range(len(at)):
+        weekday[row] = (day[row] + 3) % 7  # 1970-01-01 was a Thursday
+        if has_time[row]:
+            hour[row] = (at[row] - np.int64(day[row]) * DAY_US) // _HOUR_US
+        k = 0
+        while k < len(edges) and cents[row] >= edges[k]:
+            k += 1
+        size[row] = k
+    return hour, weekday, size
+
+
+@njit(cache=True)
 def _rhythm(  # type: ignore[no-untyped-def]
-    at, day, known_day, cents, has_time, as_of_day, low, middle, high, first_day, cosine, sine, edges, night, least
+    day,
+    known_day,
+    cents,
+    hour,
+    weekday,
+    size,
+    as_of_day,
+    low,
+    middle,
+    high,
+    first_day,
+    cosine,
+    sine,
+    classes,
+    night,
+    least,
 ):
     """Features ``_RHYTHM`` in order, shape (n, 11); one pass over the 90 days, ``middle`` is the first row of 30.
 
-    ``cosine`` and ``sine`` hold the angle of the day of the month, one element per day from ``first_day`` on.
+    ``hour``, ``weekday`` and ``size`` are the classes of each row, see :func:`_row_classes`; ``cosine`` and ``sine``
+    hold the angle of the day of the month, one element per day from ``first_day`` on.
     """
     n = len(as_of_day)
     out = np.full((n, 11), np.nan)
     clock = 2.0 * np.pi * np.arange(24) / 24.0
     clock_cosine, clock_sine = np.cos(clock), np.sin(clock)
+    is_dark = np.zeros(24, dtype=np.bool_)
+    for h in range(24):
+        is_dark[h] = h >= night[0] or h < night[1] if night[0] > night[1] else night[0] <= h < night[1]
     hours = np.empty((2, 24))
-    sizes = np.empty((2, len(edges) + 1))
+    sizes = np.empty((2, classes))
     weekdays = np.empty(7)
     for i in range(n):
         hours[:] = 0.0
@@ -346,22 +382,16 @@ def _rhythm(  # type: ignore[no-untyped-def]
             period = 1 if row >= middle[i] else 0
             rows += 1
             total += cents[row]
-            weekday = (day[row] + 3) % 7  # 1970-01-01 was a Thursday; Monday is 0
-            weekdays[weekday] += 1.0
-            if weekday >= 5:
+            weekdays[weekday[row]] += 1.0
+            if weekday[row] >= 5:
                 weekend += cents[row]
-            size = 0
-            while size < len(edges) and cents[row] >= edges[size]:
-                size += 1
-            sizes[period, size] += 1.0
+            sizes[period, size[row]] += 1.0
             month_x += cosine[day[row] - first_day]
             month_y += sine[day[row] - first_day]
-            if has_time[row]:
-                hour = (at[row] - np.int64(day[row]) * DAY_US) // _HOUR_US
-                hours[period, hour] += 1.0
+            if hour[row] >= 0:
+                hours[period, hour[row]] += 1.0
                 timed += cents[row]
-                is_dark = hour >= night[0] or hour < night[1] if night[0] > night[1] else night[0] <= hour < night[1]
-                if is_dark:
+                if is_dark[hour[row]]:
                     dark += cents[row]
                     dark_count += 1
         if rows == 0:
@@ -615,12 +645,14 @@ def rhythm(history: History, spine: Spine, config: FeatureConfig) -> NDArray[np.
     cents = np.rint(history.amount * 100.0).astype(np.int64)
     first_day = int(history.day.min()) if len(history) else 0
     month_cosine, month_sine = _month_angles(first_day, int(history.day.max()) if len(history) else 0)
+    hour, weekday, size = _row_classes(history.at, history.day, cents, history.is_time_known, AMOUNT_EDGES_CENTS)
     values: NDArray[np.float64] = _rhythm(
-        history.at,
         history.day,
         history.known_day,
         cents,
-        history.is_time_known,
+        hour,
+        weekday,
+        size,
         spine.as_of_day,
         low,
         month,
@@ -628,7 +660,7 @@ def rhythm(history: History, spine: Spine, config: FeatureConfig) -> NDArray[np.
         first_day,
         month_cosine,
         month_sine,
-        AMOUNT_EDGES_CENTS,
+        len(AMOUNT_EDGES_CENTS) + 1,
         config.night_hours,
         config.shift_minimum_count,
     )

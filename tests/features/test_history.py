@@ -68,7 +68,7 @@ def test_rows_are_sorted_by_client_time_and_id() -> None:
         row("t1", "A", MIDNIGHT),
         row("t4", "A", MIDNIGHT - timedelta(days=1), direction="outbound", amount_base=Decimal("12.34")),
     )
-    assert list(history.txn_id) == ["t4", "t1", "t2", "t3"]
+    assert list(history.txn_id[:]) == ["t4", "t1", "t2", "t3"]
     assert list(history.clients) == ["A", "B"]
     assert list(history.starts) == [0, 3, 4]
     assert list(history.client) == [0, 0, 0, 1]
