@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import sparse, stats
 
 from ml_assets.features import graph as graphs
 from ml_assets.features.history import build_history
@@ -117,6 +117,57 @@ def test_the_side_with_more_rows_is_taken() -> None:
     assert [(u, v, d) for u, v, d in graph.to_networkx().edges(data=True)] == [
         ("a", "b", {"amount": 14.5, "payments": 2})
     ]
+
+
+@given(payments, st.lists(st.integers(0, 30), min_size=40, max_size=40))
+@settings(max_examples=40, deadline=None)
+def test_weeks_from_payments_arranged_once_equal_weeks_alone(made: list[dict], late: list[int]) -> None:
+    known = [AS_OF - timedelta(days=p["ago"] - days) for p, days in zip(made, late, strict=False)]
+    sides = ["inbound" if days % 2 else "outbound" for days in late]
+    history = build_history(
+        rows([p | {"known": k, "direction": d} for p, k, d in zip(made, known, sides, strict=False)])
+    )
+    nodes = graphs.index_nodes(history)
+    arranged = graphs.arrange_payments(history, nodes, DAY - 30, DAY + 30)
+    for day in (DAY - 14, DAY - 7, DAY, DAY + 7):
+        alone = graphs.build_week_graph(history, nodes, day, 14)
+        graph = graphs.build_week_graph(history, nodes, day, 14, arranged)
+        for name in ("node", "is_client", "is_listed", "pair_source", "pair_target", "pair_cents", "pair_start"):
+            assert np.array_equal(getattr(alone, name), getattr(graph, name)), name
+        assert np.array_equal(alone.event_at, graph.event_at)
+        assert np.array_equal(alone.event_cents, graph.event_cents)
+        # plain oracle: visible rows by ordered pair, the side with more rows
+        seen: dict[tuple[str, str], dict[str, list[int]]] = {}
+        for p, k, d in zip(made, known, sides, strict=False):
+            at = DAY - p["ago"]
+            if p["client"] != p["other"] and day - 14 <= at < day and (k - date(1970, 1, 1)).days < day:
+                pair = (p["client"], p["other"]) if d == "outbound" else (p["other"], p["client"])
+                seen.setdefault(pair, {"outbound": [], "inbound": []})[d].append(round(p["amount"] * 100))
+        taken = {k: v["inbound"] if len(v["inbound"]) > len(v["outbound"]) else v["outbound"] for k, v in seen.items()}
+        made_here = zip(graph.pair_source, graph.pair_target, graph.pair_cents, graph.pair_count, strict=True)
+        found = {(graph.ids[s], graph.ids[t]): (c, n) for s, t, c, n in made_here}
+        assert found == {k: (sum(v), len(v)) for k, v in taken.items()}
+
+
+@given(payments)
+@settings(max_examples=30, deadline=None)
+def test_orders_and_dealings_equal_numpy_and_scipy(made: list[dict]) -> None:
+    graph = week_graph(made)
+    n = len(graph)
+    assert np.array_equal(graph.time_order, np.argsort(graph.event_at, kind="stable"))
+    assert np.array_equal(graph.in_order, np.argsort(graph.pair_target, kind="stable"))
+    one_way = sparse.coo_array((graph.pair_cents, (graph.pair_source, graph.pair_target)), shape=(n, n)).toarray()
+    assert np.array_equal(graph.undirected.toarray(), one_way + one_way.T)
+    assert graph.undirected.nnz == np.count_nonzero(one_way + one_way.T)
+    assert all(np.all(np.diff(row) > 0) for row in np.split(graph.undirected.indices, graph.undirected.indptr[1:-1]))
+
+
+@given(st.lists(st.integers(-50, 10**15), max_size=1000))
+@settings(max_examples=30, deadline=None)
+def test_shell_sort_sorts(values: list[int]) -> None:
+    found = np.array(values, dtype=np.int64)
+    graphs._sort(found)
+    assert found.tolist() == sorted(values)
 
 
 def test_vertex_statistics_by_hand() -> None:
