@@ -197,13 +197,14 @@ def _week(
     rows = window_rows(history, as_of_day, config.window_days[2])
     rows = rows[history.counterparty.codes[rows] >= 0]
     own, other = client_node[history.client[rows]], counterparty_node[history.counterparty.codes[rows]]
+    # own transfers tell nothing, of who is listed neither: the network pillar leaves them out as well
+    kept = own != other
+    rows, own, other = rows[kept], own[kept], other[kept]
     listed_day = np.full(ids.height, NEVER_DAY, dtype=np.int64)
     np.minimum.at(listed_day, other, history.listed_day[rows])
     listed = np.flatnonzero(listed_day < as_of_day)
     if not len(listed):
         return None
-    kept = own != other
-    rows, own, other = rows[kept], own[kept], other[kept]
     indptr, indices = _neighbours(own, other, ids.height)
     asked = clients.select("client_id", "as_of_date").join(ids, left_on="client_id", right_on="id")
     is_client = np.zeros(ids.height, dtype=np.bool_)
