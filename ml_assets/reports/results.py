@@ -63,15 +63,15 @@ def quality_table(
 
 
 def size_table(summaries: Mapping[str, Mapping[str, Any]]) -> str:
-    """What went into each run, and the seconds of its main job.
+    """What went into each run, and the seconds of its stages, those of the report included where it was made.
 
     >>> run = {"rows_in": 12000, "rows_quarantined": 3, "clients": 50, "weeks": 9, "seconds": {"stages": {"a": 1.4}}}
     >>> print(size_table({"demo": run}))
-    | data | rows in | quarantined | clients | as-of weeks | main job, s |
+    | data | rows in | quarantined | clients | as-of weeks | all stages, s |
     |---|---|---|---|---|---|
     | demo | 12,000 | 3 | 50 | 9 | 1 |
     """
-    lines = ["| data | rows in | quarantined | clients | as-of weeks | main job, s |", "|---|---|---|---|---|---|"]
+    lines = ["| data | rows in | quarantined | clients | as-of weeks | all stages, s |", "|---|---|---|---|---|---|"]
     for name, s in summaries.items():
         counts = [f"{s[key]:,}" for key in ("rows_in", "rows_quarantined", "clients", "weeks")]
         lines.append(f"| {name} | {' | '.join(counts)} | {sum(s['seconds']['stages'].values()):.0f} |")
