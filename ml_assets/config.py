@@ -49,7 +49,7 @@ class CalendarConfig(_Frozen):
     )
     warmup_days: Days = Field(90, description="Days of history before the first as-of date: the longest window.")
     max_weeks: Annotated[int, Field(ge=4)] = Field(
-        52, description="As-of weeks kept, counted back from the newest; older history only feeds windows."
+        40, description="As-of weeks kept, counted back from the newest; older history only feeds windows."
     )
     validation_ratio: Ratio = Field(0.2, description="Share of the labelled weeks used for validation.")
     test_ratio: Ratio = Field(0.25, description="Share of the labelled weeks used for the final test.")
@@ -261,9 +261,15 @@ class ModelConfig(_Frozen):
         20, description="Rounds without gain on an inner fold of training clients after which boosting stops."
     )
     scheme_depth: Annotated[int, Field(ge=1, le=8)] = Field(4, description="Tree depth of tier 2 (P6).")
-    scheme_raw_features: Annotated[int, Field(ge=0)] = Field(
-        60,
-        description="Features of P1-P5 that tier 2 sees beside their scores: those with the largest gain in training.",
+    scheme_raw_features: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = Field(
+        (60, 140),
+        description=(
+            "How many features of P1-P5, those with the largest gain in training, tier 2 may see beside their scores; "
+            "out-of-sample scores choose among the numbers."
+        ),
+    )
+    scheme_committees: Annotated[int, Field(ge=1)] = Field(
+        2, description="Committees of tier 2, each of a booster per fold and from a seed of its own."
     )
     scheme_weight_grid: tuple[Ratio, ...] = Field(
         (0.0, 0.25, 0.5, 0.75, 1.0),
@@ -756,7 +762,13 @@ def load_config(profile: Profile | str) -> Config:
             calendar=CalendarConfig(max_weeks=30),
             features=FeatureConfig(tsfresh_sample_clients=40, tsfresh_max_features=4),
             models=ModelConfig(
-                trees=40, folds=3, isolation_trees=30, bootstrap_samples=60, tuning_trials=2, scheme_raw_features=20
+                trees=40,
+                folds=3,
+                isolation_trees=30,
+                bootstrap_samples=60,
+                tuning_trials=2,
+                scheme_raw_features=(20,),
+                scheme_committees=1,
             ),
             evaluation=EvaluationConfig(
                 bootstrap_samples=200,
@@ -772,7 +784,6 @@ def load_config(profile: Profile | str) -> Config:
     if profile is Profile.BANK:
         return Config(
             profile=profile,
-            calendar=CalendarConfig(max_weeks=40),
             features=FeatureConfig(tsfresh_sample_clients=400),
             models=ModelConfig(trees=300, negative_ratio=40, bootstrap_samples=300, tuning_trials=4),
             evaluation=EvaluationConfig(bootstrap_samples=300, experiment_samples=100, refit_clients=3_000),
@@ -897,3 +908,9 @@ def search_path() -> str:
 def dbt_target() -> Path:
     """Folder in which the running dbt works: ``DBT_TARGET_PATH``, as dbt reads it."""
     return Path(os.environ.get("DBT_TARGET_PATH", "target"))
+
+
+def dbt_stand_by() -> Path | None:
+    """Socket of a process that waits to make the next dbt call (``BCRS_DBT_STAND_BY``); None where nobody waits."""
+    named = os.environ.get("BCRS_DBT_STAND_BY")
+    return Path(named) if named else None

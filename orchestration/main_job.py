@@ -31,6 +31,7 @@ from pydantic import BaseModel
 
 from ml_assets.features.peers import memberships_hash
 from ml_assets.sources import input_listing
+from orchestration.dbt_stand_by import DBT_STAND_BY
 from orchestration.definitions import defs
 from orchestration.defs.memberships import memberships_in_use
 from orchestration.defs.partitions import AS_OF_WEEKS
@@ -243,6 +244,11 @@ def run_main_job(instance: dg.DagsterInstance, listener: Listener) -> dict[str, 
     ------
     StageFailedError : a stage failed; earlier results stay readable and the next call goes on from there.
     """
+    with DBT_STAND_BY.at_hand():
+        return _run_stages(instance, listener)
+
+
+def _run_stages(instance: dg.DagsterInstance, listener: Listener) -> dict[str, dict[str, float]]:
     fail_dead_runs(instance)
     seconds: dict[str, float] = {}
     steps: dict[str, float] = {}
@@ -250,6 +256,8 @@ def run_main_job(instance: dg.DagsterInstance, listener: Listener) -> dict[str, 
     def timed(name: str, note: str, action: Callable[[], None]) -> None:
         listener.stage(name, note)
         started = time.perf_counter()
+        if name != "retrain":
+            DBT_STAND_BY.renew()
         action()
         seconds[name] = round(time.perf_counter() - started, 2)
 

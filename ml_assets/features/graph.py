@@ -20,6 +20,7 @@ and networkit, and the tests hold them to networkx.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -74,7 +75,7 @@ def window_rows(history: History, as_of_day: int, days: int) -> NDArray[np.int64
     return _visible_rows(low, high, history.known_day, as_of_day)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _visible_rows(low, high, known_day, as_of_day):  # type: ignore[no-untyped-def]
     """Row numbers of all ranges ``[low, high)`` with ``known_day < as_of_day``, in order."""
     rows = np.empty(np.sum(high - low), dtype=np.int64)
@@ -130,7 +131,7 @@ def arrange_payments(history: History, nodes: NodeIndex, from_day: int, to_day: 
     )
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _payer_and_payee(rows, client, counterparty, is_inbound, client_node, counterparty_node):  # type: ignore[no-untyped-def]
     """Those of ``rows`` whose other party is known and not the client itself, and who paid whom in them."""
     kept = np.empty(len(rows), dtype=np.int64)
@@ -150,7 +151,7 @@ def _payer_and_payee(rows, client, counterparty, is_inbound, client_node, counte
     return kept[:n], source[:n], target[:n]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _pairs(source, target, is_inbound, at, cents, order):  # type: ignore[no-untyped-def]
     """Offsets in ``order``, sorted by pair, of the ordered pairs; sorts it, in place, by amount at equal times.
 
@@ -321,7 +322,7 @@ def _offsets(party: NDArray[np.int32], n: int) -> NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(np.bincount(party, minlength=n))]).astype(np.int64)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _either_way(out_start, target, in_start, in_order, source, cents):  # type: ignore[no-untyped-def]
     """Offsets, sorted neighbours and cents of each party's dealings, both directions of a pair added up."""
     n = len(out_start) - 1
@@ -399,7 +400,7 @@ _IS_CLIENT = 2
 """Mark of a party with a visible row of its own; 1 is that of any other party, 0 of none."""
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _visible_pairs(  # type: ignore[no-untyped-def]
     source, target, start, at, known_day, is_inbound, listed_day, as_of_day, low, high, parties
 ):
@@ -489,7 +490,7 @@ def vertex_statistics(graph: WeekGraph, recent_days: tuple[int, ...] = (7, 30)) 
     return pl.DataFrame(columns)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _around(indptr, indices, cents, is_client):  # type: ignore[no-untyped-def]
     """Per party: its flow, its flow with clients, and the sum over its neighbours of their number of neighbours."""
     n = len(indptr) - 1
@@ -506,7 +507,7 @@ def _around(indptr, indices, cents, is_client):  # type: ignore[no-untyped-def]
     return flow, client_flow, around
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _side(start, order, cents, last_at, since):  # type: ignore[no-untyped-def]
     """Per party, over its pairs ``order[start[v]:start[v + 1]]``: their number, and that of those with a payment at or
     after each of ``since``, total cents, population std of cents per counterparty, HHI and largest share of cents."""
@@ -565,7 +566,7 @@ def payment_statistics(graph: WeekGraph) -> pl.DataFrame:
     return pl.DataFrame(counts | columns)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _sort(values):  # type: ignore[no-untyped-def]
     """Sort in place by Shell's method: most parties have few payments, and it compiles at once."""
     for gap in (90_927, 40_412, 17_961, 7_983, 3_548, 1_577, 701, 301, 132, 57, 23, 10, 4, 1):
@@ -578,7 +579,7 @@ def _sort(values):  # type: ignore[no-untyped-def]
             values[j] = value
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _payment_moments(start, cents):  # type: ignore[no-untyped-def]
     """Mean, min, max, median, variance, skewness and kurtosis (rows) of each party's cents, as money."""
     n = len(start) - 1
@@ -672,7 +673,7 @@ def betweenness(graph: WeekGraph, pivots: int, seed: int) -> NDArray[np.float64]
     return np.minimum(estimate, 1.0)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _brandes(start, target, pivots, n):  # type: ignore[no-untyped-def]
     """Sum over pivots of Brandes' dependencies on unweighted shortest paths."""
     total = np.zeros(n)
@@ -740,7 +741,7 @@ def clustering(graph: WeekGraph) -> pl.DataFrame:
     return pl.DataFrame({"triangles": triangles, "clustering": value})
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _triangles(indptr, indices):  # type: ignore[no-untyped-def]
     """Triangles through each node: edges run from lower to higher degree, so hubs are never expanded."""
     n = len(indptr) - 1
@@ -778,7 +779,7 @@ def core_number(graph: WeekGraph) -> NDArray[np.int64]:
     return _cores(matrix.indptr, matrix.indices)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _cores(indptr, indices):  # type: ignore[no-untyped-def]
     """Bucket algorithm of Batagelj and Zaversnik: repeatedly take out a node of least remaining degree."""
     n = len(indptr) - 1
@@ -815,6 +816,10 @@ def _cores(indptr, indices):  # type: ignore[no-untyped-def]
     return degree
 
 
+_NETWORKIT = threading.Lock()
+"""networkit keeps its seed and its number of threads for the whole process: one graph at a time."""
+
+
 def communities(graph: WeekGraph, seed: int) -> pl.DataFrame:
     """Communities of the money-weighted undirected graph by Louvain (Blondel et al. 2008).
 
@@ -830,23 +835,24 @@ def communities(graph: WeekGraph, seed: int) -> pl.DataFrame:
         return pl.DataFrame(schema={"community": pl.Int64, "community_size": pl.Int64, "within_share": pl.Float64})
     matrix = graph.undirected
     upper = sparse.triu(matrix, k=1, format="coo")
-    threads = nk.getMaxNumberOfThreads()
-    nk.setNumberOfThreads(1)
-    try:
-        nk.setSeed(seed, False)
-        net = nk.GraphFromCoo(
-            (
-                upper.data.astype(np.float64) / 100.0,
-                (upper.row.astype(np.uint64), upper.col.astype(np.uint64)),
-            ),
-            n=n,
-            weighted=True,
-        )
-        louvain = nk.community.PLM(net, refine=False, par="none")
-        louvain.run()
-        raw = np.asarray(louvain.getPartition().getVector(), dtype=np.int64)
-    finally:
-        nk.setNumberOfThreads(threads)
+    with _NETWORKIT:
+        threads = nk.getMaxNumberOfThreads()
+        nk.setNumberOfThreads(1)
+        try:
+            nk.setSeed(seed, False)
+            net = nk.GraphFromCoo(
+                (
+                    upper.data.astype(np.float64) / 100.0,
+                    (upper.row.astype(np.uint64), upper.col.astype(np.uint64)),
+                ),
+                n=n,
+                weighted=True,
+            )
+            louvain = nk.community.PLM(net, refine=False, par="none")
+            louvain.run()
+            raw = np.asarray(louvain.getPartition().getVector(), dtype=np.int64)
+        finally:
+            nk.setNumberOfThreads(threads)
     _, first, inverse = np.unique(raw, return_index=True, return_inverse=True)
     label = np.argsort(np.argsort(first, kind="stable"), kind="stable")[inverse]
     size = np.bincount(label)[label]
@@ -890,7 +896,7 @@ def blacklist_exposure(graph: WeekGraph, max_hops: int) -> pl.DataFrame:
     )
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _hops(indptr, indices, listed, max_hops):  # type: ignore[no-untyped-def]
     """Breadth-first distance to the nearest listed node, -1 beyond ``max_hops``."""
     n = len(indptr) - 1
@@ -916,7 +922,7 @@ def _hops(indptr, indices, listed, max_hops):  # type: ignore[no-untyped-def]
     return hops
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _listed_around(indptr, indices, listed):  # type: ignore[no-untyped-def]
     """Listed nodes at distance exactly one and exactly two, found outward from each listed node."""
     n = len(indptr) - 1
@@ -941,7 +947,7 @@ def _listed_around(indptr, indices, listed):  # type: ignore[no-untyped-def]
     return one, two
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _listed_flow(indptr, indices, cents, listed, listed_around):  # type: ignore[no-untyped-def]
     """Shares of flow with listed nodes, with their neighbours, and the latter weighted by how listed their flow is."""
     n = len(indptr) - 1

@@ -132,7 +132,7 @@ class History:
         return low, high
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _bound(starts, at, client_codes, moments):  # type: ignore[no-untyped-def]
     """First row of each client with ``at >= moment``: one binary search per pair, O(n log m)."""
     n = len(client_codes)
@@ -215,7 +215,7 @@ def _order(client: NDArray[np.int32], at: NDArray[np.int64], frame: pl.DataFrame
     return order
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def sorted_by_group(group, order, groups):  # type: ignore[no-untyped-def]
     """``order`` sorted stably by ``group[order]``, numbers under ``groups``: a counting sort, O(rows + groups)."""
     place = np.zeros(groups + 1, dtype=np.int64)

@@ -27,7 +27,9 @@ from typing import Final, Literal
 
 import numpy as np
 import polars as pl
+from joblib import Parallel, cpu_count, delayed
 from numba import njit
+from numpy.typing import NDArray
 
 from ml_assets.config import FeatureConfig
 from ml_assets.contracts.table import Column, TableContract
@@ -248,7 +250,11 @@ def members(profiles: pl.DataFrame, groups: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-@njit(cache=True)
+FEATURES_AT_ONCE: Final = 16
+"""Features whose values stand as doubles in memory at a time, per core."""
+
+
+@njit(cache=True, nogil=True)
 def _medians(values, offsets, rows):  # type: ignore[no-untyped-def]
     """Median, median absolute deviation and number of values per group and feature, shape (groups, features).
 
@@ -293,31 +299,32 @@ def normals(features: pl.DataFrame, profiles: pl.DataFrame, groups: pl.DataFrame
     (:func:`beside`).
     """
     names = [n for n, t in features.schema.items() if n not in GRAIN and (t.is_numeric() or t == pl.Boolean)]
-    parts = [NORMALS_CONTRACT.empty()]
-    belongs = members(profiles, groups)
-    values = features.select(*GRAIN, pl.col(names).cast(pl.Float64)).sort(list(GRAIN))
-    # week by week: the values of one week as one matrix, whatever number of weeks is asked for
-    for week in belongs["as_of_date"].unique().sort() if names else []:
-        now = pl.col("as_of_date") == week
-        here = values.filter(now).with_row_index("row")
-        of_group = belongs.filter(now).join(here.select("client_id", "row"), on="client_id", maintain_order="left")
-        sizes = of_group.group_by("peer_group", maintain_order=True).len()
-        offsets = np.concatenate([[0], np.cumsum(sizes["len"].to_numpy())]).astype(np.int64)
-        matrix = np.ascontiguousarray(here.select(names).fill_null(float("nan")).to_numpy().T)
-        median, deviation, count = _medians(matrix, offsets, of_group["row"].to_numpy().astype(np.int64))
-        parts.append(
-            pl.DataFrame(
-                {
-                    "as_of_date": pl.repeat(week, median.size, dtype=pl.Date, eager=True),
-                    "peer_group": pl.Series(np.repeat(sizes["peer_group"].to_numpy(), len(names)), dtype=pl.String),
-                    "feature": pl.Series(names * sizes.height, dtype=pl.String),
-                    "peer_median": median.ravel(),
-                    "peer_mad": deviation.ravel(),
-                    "peer_value_count": count.ravel(),
-                }
-            )
+    if not names:
+        return NORMALS_CONTRACT.empty()
+    values = features.sort(list(GRAIN))
+    numbered = values.select(GRAIN).with_row_index("row")
+    belongs = members(profiles, groups).join(numbered, on=list(GRAIN), maintain_order="left")
+    sizes = belongs.group_by("as_of_date", "peer_group", maintain_order=True).len()
+    offsets = np.concatenate([[0], np.cumsum(sizes["len"].to_numpy())]).astype(np.int64)
+    rows = belongs["row"].to_numpy().astype(np.int64)
+
+    def some(of: list[str]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+        matrix = values.select(pl.col(of).cast(pl.Float64).fill_null(float("nan"))).to_numpy().T
+        return _medians(np.ascontiguousarray(matrix), offsets, rows)  # type: ignore[no-any-return]
+
+    # some features at a time: as doubles all of them are as large as the pillar's table again
+    parts = [names[at : at + FEATURES_AT_ONCE] for at in range(0, len(names), FEATURES_AT_ONCE)]
+    done = Parallel(n_jobs=cpu_count(), prefer="threads")(delayed(some)(of) for of in parts)
+    median, deviation, count = (np.concatenate(arrays, axis=1) for arrays in zip(*done, strict=True))
+    at = np.repeat(np.arange(sizes.height), len(names))
+    return NORMALS_CONTRACT.conform(
+        sizes.select("as_of_date", "peer_group")[at].with_columns(
+            feature=pl.Series(names * sizes.height, dtype=pl.String),
+            peer_median=pl.Series(median.ravel()),
+            peer_mad=pl.Series(deviation.ravel()),
+            peer_value_count=pl.Series(count.ravel()),
         )
-    return NORMALS_CONTRACT.conform(pl.concat(parts))
+    )
 
 
 def beside(rows: pl.DataFrame, groups: pl.DataFrame, peer_normals: pl.DataFrame) -> pl.DataFrame:

@@ -93,7 +93,7 @@ def temporal_cycles(graph: WeekGraph, window_days: int, max_length: int, steps_p
     )
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _after(at, low, high, moment):  # type: ignore[no-untyped-def]
     """First position in ``at[low:high]`` (sorted) later than ``moment``."""
     while low < high:
@@ -105,7 +105,7 @@ def _after(at, low, high, moment):  # type: ignore[no-untyped-def]
     return low
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _moments_of(at, order, span):  # type: ignore[no-untyped-def]
     """Times as numbers without gaps, equal times alike; and per number that of the last time within ``span`` of it."""
     moment = np.empty(len(at), dtype=np.int32)
@@ -125,7 +125,7 @@ def _moments_of(at, order, span):  # type: ignore[no-untyped-def]
     return moment, last[:moments]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _steps(start, moment, to, component):  # type: ignore[no-untyped-def]
     """What a search reads of each payment (by payer and time), side by side in memory: a step is one cache line.
 
@@ -143,7 +143,7 @@ def _steps(start, moment, to, component):  # type: ignore[no-untyped-def]
     return steps
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _cycles(  # type: ignore[no-untyped-def]
     o_start, o_step, o_cents, last, i_start, i_moment, i_from, p_start, p_to, p_event, q_start, q_from, p_moment,
     p_cents, component, longest, most_steps,
@@ -253,7 +253,7 @@ def _cycles(  # type: ignore[no-untyped-def]
     return counts, retained, capped
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _close(  # type: ignore[no-untyped-def]
     depth, path, made, o_step, o_cents, end, p_start, p_to, p_event, p_moment, p_cents, counts, retained
 ):
@@ -314,7 +314,7 @@ def fans(graph: WeekGraph, window_days: int) -> pl.DataFrame:
     )
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _widest(start, at, pair, pairs, span):  # type: ignore[no-untyped-def]
     """Most distinct pairs of each node in any window of ``span``; two pointers over its payments."""
     n = len(start) - 1
@@ -337,7 +337,7 @@ def _widest(start, at, pair, pairs, span):  # type: ignore[no-untyped-def]
     return widest
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _gather_scatter(i_start, i_at, i_pair, o_start, o_at, o_pair, pairs, span):  # type: ignore[no-untyped-def]
     """Per node the best min(distinct payers in [t-span, t], distinct payees in (t, t+span]), t a receipt's time."""
     n = len(i_start) - 1
@@ -401,7 +401,7 @@ def scatter_gather(graph: WeekGraph, window_days: int, hub_degree: int) -> pl.Da
     return pl.DataFrame({"scatter_gather_source": source, "scatter_gather_middle": middle, "scatter_gather_sink": sink})
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _near(at, a, a_end, b, b_end, span):  # type: ignore[no-untyped-def]
     """Do the sorted times ``at[a:a_end]`` and ``at[b:b_end]`` hold two that are at most ``span`` apart."""
     while a < a_end and b < b_end:
@@ -415,7 +415,7 @@ def _near(at, a, a_end, b, b_end, span):  # type: ignore[no-untyped-def]
     return False
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _scatter_gather(start, target, pair_start, at, span, is_hub):  # type: ignore[no-untyped-def]
     """Two passes per payer: count intermediaries per final payee, then hand each intermediary its widest count."""
     n = len(start) - 1
@@ -486,7 +486,7 @@ def layers(graph: WeekGraph, recent_days: int, hub_degree: int) -> pl.DataFrame:
     return pl.DataFrame({"bipartite": bipartite, "stack": _stacks(out_start, target, in_start, payer)})
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _shared_pairs(out_start, target, in_start, payer):  # type: ignore[no-untyped-def]
     """Per payee, the sum over other payees of (payers in common choose 2)."""
     n = len(out_start) - 1
@@ -514,7 +514,7 @@ def _shared_pairs(out_start, target, in_start, payer):  # type: ignore[no-untype
     return count
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _common(start, other, a, b, skip_a, skip_b, out):  # type: ignore[no-untyped-def]
     """Sorted entries in both rows a and b but neither ``skip_a`` nor ``skip_b``, into ``out``; their number."""
     i, j, k = start[a], start[b], 0
@@ -532,7 +532,7 @@ def _common(start, other, a, b, skip_a, skip_b, out):  # type: ignore[no-untyped
     return k
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _stacks(out_start, target, in_start, payer):  # type: ignore[no-untyped-def]
     """2×2×2 stacks per node: found at each pair of intermediaries that share two payers and two payees."""
     n = len(out_start) - 1
@@ -589,19 +589,19 @@ def _stacks(out_start, target, in_start, payer):  # type: ignore[no-untyped-def]
     return count
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _pairs_of(k):  # type: ignore[no-untyped-def]
     return k * (k - 1) // 2 if k > 1 else 0
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _partnered(own, other, both, dual):  # type: ignore[no-untyped-def]
     """Ways to choose a second party of the own side and two of the other, all distinct, given one own party."""
     rest_both = both - dual
     return (own - 1 - rest_both) * _pairs_of(other - dual) + rest_both * _pairs_of(other - dual - 1)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _choices(sources, sinks, both):  # type: ignore[no-untyped-def]
     """Ways to choose two sources and two sinks, all distinct, when ``both`` parties are on both sides."""
     plain = sources - both
@@ -646,7 +646,7 @@ def chains(
     return pl.DataFrame({"chain": _longest_through(source, target, ended, begun, max_length, len(graph))})
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _longest_through(source, target, ended, begun, longest, n):  # type: ignore[no-untyped-def]
     """Per party the longest chain through a payment it made or received, from those that end and begin with it."""
     chain = np.zeros(n, dtype=np.int64)
@@ -657,7 +657,7 @@ def _longest_through(source, target, ended, begun, longest, n):  # type: ignore[
     return chain
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _chain_lengths(  # type: ignore[no-untyped-def]
     order, near, far, at, cents, start, by_at, by_other, by_cents, by_event,
     span, tolerated, longest, most_steps, forward,

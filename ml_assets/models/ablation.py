@@ -129,12 +129,13 @@ def score_subset(subset: Subset, scores: pl.DataFrame) -> pl.Series:
 
 
 def refit_config(config: ModelConfig, effort: EvaluationConfig) -> ModelConfig:
-    """The knobs of refits: fewer rounds and folds, otherwise the champion's."""
+    """The knobs of refits: fewer rounds, folds and committees, otherwise the champion's."""
     return config.model_copy(
         update={
             "trees": min(config.trees, effort.refit_trees),
             "folds": min(config.folds, effort.refit_folds),
             "negative_ratio": min(config.negative_ratio, effort.refit_negative_ratio),
+            "scheme_committees": 1,
             "isolation_trees": max(10, config.isolation_trees // 4),
         }
     )
@@ -224,7 +225,7 @@ def refit_two_tier(
     """
     fitted = {p: fit_tier1(p, features[p], labels, plan, config) for p in PILLARS if p in features}
     wide = widen({p: scores for p, (_, scores) in fitted.items()})
-    raw = leading_features({p: model for p, (model, _) in fitted.items()}, config.scheme_raw_features)
+    raw = leading_features({p: model for p, (model, _) in fitted.items()}, min(config.scheme_raw_features))
     design, schemes = tier2_inputs(wide, features[SCHEME_PILLAR], config, features, raw)
     _, tier2 = fit_tier2(design, schemes, labels, plan, config)
     _, validation = fit_aggregation(add_scheme_score(wide, tier2), labels, plan, config)

@@ -7,7 +7,8 @@ For each fold k the rounds are found by early stopping on fold k+1, then a boost
 with that many rounds and scores fold k. The final booster trains on everything with the median of the rounds.
 With ``is_committee`` the boosters of the folds are the model and their mean margin is its score: each saw another
 part of the clients, which is what bagging averages over (Breiman 1996, "Bagging predictors"; with the folds as parts:
-Parmanto, Munro and Doyle 1996), and no further fit is needed.
+Parmanto, Munro and Doyle 1996), and no further fit is needed. :func:`extend_committee` grows them
+again from other seeds, which also averages over the rows and features each tree happened to see.
 
 Negatives are sampled; the log of the sampling rate is added to every margin, which undoes it exactly for odds
 (prior correction: King and Zeng 2001, "Logistic regression in rare events data", eq. 7). One thread per fit, fits
@@ -16,7 +17,7 @@ in parallel: a fit then does not depend on the machine.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from ml_assets.config import ModelConfig
+from ml_assets.models.parts import in_parts
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,14 @@ class Boost:
 
     def margin(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
         """Log-odds corrected for sampling, shape (rows,); columns in the order of ``features``."""
+        return in_parts(self._margin, matrix)
+
+    def _margin(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
         total = np.zeros(len(matrix))
-        for member in self.members:
-            total += _margin(member, matrix)
+        if len(matrix):
+            data = xgb.DMatrix(matrix, missing=np.nan, nthread=1)
+            for member in self.members:
+                total += np.asarray(member.predict(data, output_margin=True), dtype=np.float64)
         return total / len(self.members) + self.log_rate
 
     def total_gain(self) -> NDArray[np.float64]:
@@ -72,13 +79,16 @@ class Boost:
 
         The last column is the base, set so that each row sums to :meth:`margin` exactly.
         """
+        return in_parts(self._contributions, matrix)
+
+    def _contributions(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
         if not len(matrix):
             return np.zeros((0, matrix.shape[1] + 1))
         data = xgb.DMatrix(matrix, missing=np.nan, nthread=1)
         out = np.zeros((len(matrix), matrix.shape[1] + 1))
         for member in self.members:
             out += np.asarray(member.predict(data, pred_contribs=True), dtype=np.float64) / len(self.members)
-        out[:, -1] = self.margin(matrix) - out[:, :-1].sum(axis=1)
+        out[:, -1] = self._margin(matrix) - out[:, :-1].sum(axis=1)
         return out
 
 
@@ -233,6 +243,49 @@ def fit_grouped(
         return Boost(members[0], log_rate, rounds, features, tuple(members[1:]), settings), margins + log_rate
     booster, _ = _fit(matrix[is_fit], target[is_fit], rounds, config, depth, monotone)
     return Boost(booster, log_rate, rounds, features, (), settings), margins + log_rate
+
+
+def extend_committee(
+    committee: Boost,
+    margins: NDArray[np.float64],
+    matrix: NDArray[np.float32],
+    target: NDArray[np.bool_],
+    fold: NDArray[np.int32],
+    is_fit: NDArray[np.bool_],
+    config: ModelConfig,
+    times: int,
+) -> tuple[Boost, NDArray[np.float64]]:
+    """Grow a committee ``times - 1`` times again, each from a seed of its own, with the rounds its members were given.
+
+    Parameters
+    ----------
+    committee, margins : of :func:`fit_grouped` with ``is_committee``, on the same ``matrix``, ``target``, ``fold``,
+        ``is_fit`` and ``config``.
+    times : committees in all, at least one.
+
+    Returns
+    -------
+    (Boost, margins) : all members; out-of-fold log-odds, the mean over committees, shape (rows,).
+    """
+    numbers = np.unique(fold)
+    depth = int(dict(committee.settings)["depth"])
+    seeds = [config.seed + i for i in range(1, times)]
+
+    def one(k: int, seed: int) -> tuple[xgb.Booster, NDArray[np.float64]]:
+        train = is_fit & (fold != numbers[k])
+        rounds = committee.members[k].num_boosted_rounds()
+        seeded = config.model_copy(update={"seed": seed})
+        booster, _ = _fit(matrix[train], target[train], rounds, seeded, depth, 0)
+        return booster, _margin(booster, matrix[fold == numbers[k]])
+
+    results = Parallel(n_jobs=config.parallel_fits, prefer="threads")(
+        delayed(one)(k, seed) for seed in seeds for k in range(len(numbers))
+    )
+    total = margins - committee.log_rate
+    for i, (_, values) in enumerate(results):
+        total[fold == numbers[i % len(numbers)]] += values
+    grown = replace(committee, others=(*committee.others, *(booster for booster, _ in results)))
+    return grown, total / times + committee.log_rate
 
 
 def _has_both(target: NDArray[np.bool_]) -> bool:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import IsolationForest
 
 from ml_assets.config import ModelConfig
+from ml_assets.models.parts import in_parts
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,9 @@ class Forest:
 
     def score(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
         """Anomaly score in (0, 1), higher is stranger, shape (rows,); NaN entries are imputed by training medians."""
+        return in_parts(self._score, matrix)
+
+    def _score(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
         filled = np.where(np.isnan(matrix), self.medians, matrix).astype(np.float32)
         depth = _total_depth(filled, self.roots, self.feature, self.threshold, self.left, self.right, self.length)
         return np.asarray(2.0 ** (-depth / (len(self.roots) * self.normal)))
@@ -60,7 +64,7 @@ class Forest:
         return cls(**values, normal=normal)  # type: ignore[arg-type]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _total_depth(matrix, roots, feature, threshold, left, right, length):  # type: ignore[no-untyped-def]
     """Sum of path lengths over trees, per row: tree by tree, so that one tree stays in the cache."""
     rows = matrix.shape[0]

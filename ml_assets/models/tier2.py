@@ -6,7 +6,8 @@ indicator and no feature by name.
 
 Supervised tier 2 is a stacked model (Wolpert 1992, "Stacked generalization"): it learns from out-of-fold scores of the
 first level and, as Wolpert allows, from part of the first level's own inputs, so that what two pillars say only
-together is not lost between them. It is a committee of the folds' boosters (see :mod:`ml_assets.models.boosting`).
+together is not lost between them. It is a committee of the folds' boosters, or several (see
+:mod:`ml_assets.models.boosting`). How many of those inputs it sees is read on out-of-sample scores.
 
 A scheme's score is ``100 * (v * cosine * norm + (1 - v) * fired)``: cosine of the client's pillar vector with the
 scheme's signature; norm, the root mean square of what the pillar scores lie above their median, over 100 (a cosine is
@@ -19,22 +20,24 @@ highest scheme score; both are on the common scale, alpha is tuned on validation
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy.special import expit
+from sklearn.metrics import average_precision_score
 
 from ml_assets.config import ModelConfig
 from ml_assets.contracts.table import Column, TableContract
-from ml_assets.models.boosting import Boost, fit_grouped
+from ml_assets.models.boosting import Boost, extend_committee, fit_grouped
 from ml_assets.models.matrix import GRAIN, numeric_columns, to_matrix, unusable_columns
 from ml_assets.models.names import PILLAR_OF_PREFIX, PILLARS, SCHEME_PREFIXES, SCHEMES, SCORE_OF
 from ml_assets.models.scaling import Scaler, fit_scaler
 from ml_assets.models.splits import SplitPlan
 from ml_assets.models.store import Files, pack_boost, pack_json, unpack_boost, unpack_json
-from ml_assets.models.tier1 import Tier1Model, training_rows, tune_alpha
+from ml_assets.models.tier1 import Tier1Model, TrainingRows, training_rows, tune_alpha
 
 
 def _scheme_columns(scheme: str) -> tuple[Column, ...]:
@@ -285,6 +288,7 @@ def fit_tier2(
     plan: SplitPlan,
     config: ModelConfig,
     settings: Mapping[str, float] | None = None,
+    views: Sequence[Collection[str]] = (),
 ) -> tuple[Tier2Model, pl.DataFrame]:
     """Fit tier 2.
 
@@ -294,6 +298,9 @@ def fit_tier2(
     schemes : of :func:`scheme_scores`, for the same rows.
     labels : columns of ``intermediate.int_client_labels``.
     settings : of the boosters, in place of configured ones (:mod:`ml_assets.models.tuning`).
+    views : sets of features of P1-P5 to choose among: the committee sees one of them beside everything else. The
+        highest mean of the average precisions on training weeks (out-of-fold) and on validation weeks wins, the
+        earlier one among equals: validation alone holds few reported clients. None given: all that are in the design.
 
     Returns
     -------
@@ -321,20 +328,14 @@ def fit_tier2(
     boost, supervised_scale, supervised, alpha = None, None, None, 0.0
     measured: dict[str, float] = {}
     if data.can_supervise and kept:
-        matrix = matrix[:, [names.index(n) for n in kept]]
-        boost, margin = fit_grouped(
-            matrix[train],
-            data.is_positive[train],
-            data.fold[train],
-            data.is_fit[train],
-            data.log_rate,
-            tuple(kept),
-            config.model_copy(update={"depth": config.scheme_depth, **(settings or {})}),
-            is_committee=True,
-        )
-        probability = np.empty(len(matrix))
-        probability[train] = 1.0 / (1.0 + np.exp(-margin))
-        probability[~train] = boost.probability(matrix[~train])
+        knobs = config.model_copy(update={"depth": config.scheme_depth, **(settings or {})})
+        sets = [[n for n in kept if not is_raw(n) or n in view] for view in views] or [kept]
+        kept, boost, margin, tried = _fit_best_view(data, matrix, names, sets, knobs)
+        if len(tried) > 1:
+            shown = ", ".join(f"{p:.4f} with {c}" for c, p in tried)
+            seen_features = sum(map(is_raw, kept))
+            reasons.append(f"Sees {seen_features} features of P1-P5; out-of-sample average precision: {shown}.")
+        probability = expit(margin)
         supervised_scale = fit_scaler(probability[fitting])
         supervised = supervised_scale.transform(probability)
         seen = data.is_validation
@@ -360,6 +361,52 @@ def fit_tier2(
     )
     split = pl.Series(np.where(train, "train", "validation").astype(object), dtype=pl.String)
     return model, data.rows.select(GRAIN).with_columns(split=split, **_blend(supervised, template, alpha, len(raw)))
+
+
+def _fit_best_view(
+    data: TrainingRows,
+    matrix: NDArray[np.float32],
+    names: Sequence[str],
+    sets: Sequence[list[str]],
+    config: ModelConfig,
+) -> tuple[list[str], Boost, NDArray[np.float64], list[tuple[int, float]]]:
+    """Columns of the best of ``sets``, its committees, their log-odds, and what each set came to.
+
+    The log-odds, shape (rows,), are out-of-fold in training weeks and the whole model's after them. One committee per
+    set decides; only the best is grown again. What each set came to: features of P1-P5 in it, average precision.
+    """
+    train = data.is_train
+    beside = (data.is_positive[train], data.fold[train], data.is_fit[train])
+    tried: list[tuple[int, float]] = []
+    best: tuple[list[str], Boost, NDArray[np.float64]] | None = None
+    for some in sets:
+        part = matrix if len(some) == len(names) else matrix[:, [names.index(n) for n in some]]
+        boost, held_out = fit_grouped(part[train], *beside, data.log_rate, tuple(some), config, is_committee=True)
+        margin = np.empty(len(part))
+        margin[train], margin[~train] = held_out, boost.margin(part[~train])
+        tried.append((sum(map(is_raw, some)), _out_of_sample_precision(data, margin)))
+        if best is None or tried[-1][1] > max(p for _, p in tried[:-1]):
+            best = some, boost, margin
+    assert best is not None
+    kept, boost, margin = best
+    if config.scheme_committees > 1:
+        part = matrix if len(kept) == len(names) else matrix[:, [names.index(n) for n in kept]]
+        boost, margin[train] = extend_committee(
+            boost, margin[train], part[train], *beside, config, config.scheme_committees
+        )
+        margin[~train] = boost.margin(part[~train])
+    return kept, boost, margin, tried
+
+
+def _out_of_sample_precision(data: TrainingRows, margin: NDArray[np.float64]) -> float:
+    """Mean average precision over the parts that hold both classes, to nine digits; 0 where none does."""
+    parts = (data.is_train & data.is_eligible, data.is_validation)
+    found = [
+        average_precision_score(data.is_positive[p], margin[p])
+        for p in parts
+        if 0 < data.is_positive[p].sum() < p.sum()
+    ]
+    return round(float(np.mean(found)), 9) if found else 0.0
 
 
 def _blend(

@@ -53,7 +53,7 @@ from ml_assets.models.registry import (
 from ml_assets.models.splits import SplitPlan, eligible_labels, plan_splits
 from ml_assets.models.support import Range, Support, fit_support, support_weeks
 from ml_assets.models.tier1 import Tier1Model, fit_tier1
-from ml_assets.models.tier2 import Tier2Model, fit_tier2, leading_features
+from ml_assets.models.tier2 import Tier2Model, fit_tier2, is_raw, leading_features
 from ml_assets.models.tracking import champion_id, record_training
 from ml_assets.models.tuning import Tuning, tune, tuning_key
 from orchestration.defs.metadata import definition_metadata, markdown_table, run_metadata
@@ -297,11 +297,14 @@ def tier2_model(config: TuningConfig, warehouse: Warehouse) -> dg.MaterializeRes
     weeks = [*plan.train_weeks, *plan.validation_weeks]
     indicators = read_weeks(warehouse, CONTRACTS[SCHEME_PILLAR].address, weeks)
     tier1 = {p: Tier1Model.from_files(p, read_folder(WORK / f"tier1_{p}")) for p in PILLARS}
-    raw = leading_features(tier1, CONFIG.models.scheme_raw_features)
+    leading = [leading_features(tier1, count) for count in sorted(set(CONFIG.models.scheme_raw_features))]
+    views = [{name for names in some.values() for name in names} for some in leading]
+    raw = leading[-1]
     features = {p: read_columns(warehouse, p, names, weeks) for p, names in raw.items()}
     design, schemes = tier2_inputs(_out_of_sample_wide(warehouse), indicators, CONFIG.models, features, raw)
-    tuning = _tuned("tier2", design, labels, plan, config.retune, CONFIG.models.scheme_depth)
-    model, scores = fit_tier2(design, schemes, labels, plan, CONFIG.models, tuning.settings)
+    smallest = design.select(c for c in design.columns if not is_raw(c) or c in views[0])
+    tuning = _tuned("tier2", smallest, labels, plan, config.retune, CONFIG.models.scheme_depth)
+    model, scores = fit_tier2(design, schemes, labels, plan, CONFIG.models, tuning.settings, views)
     write_folder(WORK / "tier2", model.files())
     rows = warehouse.replace_table(TIER2_OOF, scores)
     return dg.MaterializeResult(
@@ -471,12 +474,12 @@ def _judge(
     warehouse: Warehouse,
     bundle: ModelBundle,
     opponent: tuple[str | None, ModelBundle | None, str],
+    scores: pl.DataFrame,
     features: dict[str, pl.DataFrame],
     weeks: list[date],
 ) -> Verdict:
-    """Champion and challenger on the same held-out weeks."""
+    """Champion and challenger, whose ``scores`` these are, on the same held-out weeks."""
     champion, rival, note = opponent
-    scores = score_weeks(bundle, features).scores
     theirs = None
     if rival is not None and champion != bundle.model_id:
         fair = unseen_weeks(weeks, rival.plan.train_weeks[-1] if rival.plan.train_weeks else None)
@@ -575,12 +578,14 @@ def champion(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Any:
     opponent = _opponent(bundle)
     remembered = max(b.config.models.memory_weeks for b in (bundle, opponent[1]) if b is not None)
     features = scoring_features(warehouse, held_out, remembered)
-    verdict = _judge(warehouse, bundle, opponent, features, held_out)
+    scores = score_weeks(bundle, features).scores
+    verdict = _judge(warehouse, bundle, opponent, scores, features, held_out)
     if plan.validation_weeks:
-        frames.append(_measure(warehouse, bundle, features, plan.validation_weeks, evaluate_validation_weeks))
+        frames.append(_measure(warehouse, bundle, scores, features, plan.validation_weeks, evaluate_validation_weeks))
     if plan.test_weeks:
         features = scoring_features(warehouse, list(plan.test_weeks), CONFIG.models.memory_weeks)
-        frames.append(_measure(warehouse, bundle, features, plan.test_weeks, evaluate_test_weeks))
+        scores = score_weeks(bundle, features).scores
+        frames.append(_measure(warehouse, bundle, scores, features, plan.test_weeks, evaluate_test_weeks))
     metrics = pl.concat(frames) if frames else METRICS_CONTRACT.empty()
     warehouse.replace_model(METRICS_CONTRACT, metrics, model_id)
     add_metrics(SETTINGS.models, model_id, metrics.to_dicts())
@@ -639,14 +644,14 @@ def champion(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Any:
 def _measure(
     warehouse: Warehouse,
     bundle: ModelBundle,
+    scores: pl.DataFrame,
     features: dict[str, pl.DataFrame],
     weeks: tuple[date, ...],
     evaluate: Callable[..., pl.DataFrame],
 ) -> pl.DataFrame:
-    scored = score_weeks(bundle, features)
     asked = {p: f.filter(pl.col("as_of_date").is_in(list(weeks))) for p, f in features.items()}
     baselines = baseline_scores(warehouse, bundle.flat, asked, list(weeks))
-    return evaluate(scored.scores, baselines, read_labels(warehouse), bundle.plan, bundle.model_id, CONFIG.models)
+    return evaluate(scores, baselines, read_labels(warehouse), bundle.plan, bundle.model_id, CONFIG.models)
 
 
 def _recall(warehouse: Warehouse, model_id: str) -> None:

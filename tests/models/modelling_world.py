@@ -28,7 +28,7 @@ SMALL = ModelConfig(
     bootstrap_samples=60,
     parallel_fits=1,
     negative_ratio=20,
-    scheme_raw_features=8,
+    scheme_raw_features=(8,),
 )
 """Least effort that still learns something."""
 
@@ -93,7 +93,7 @@ def train(world: World, labels: pl.DataFrame | None = None, model_id: str = "tes
     plan = plan_splits(labels, world.calendar, world.config)
     fitted = {p: fit_tier1(p, world.features[p], labels, plan, SMALL) for p in PILLARS}
     wide = pipeline.widen({p: scores for p, (_, scores) in fitted.items()})
-    raw = leading_features({p: model for p, (model, _) in fitted.items()}, SMALL.scheme_raw_features)
+    raw = leading_features({p: model for p, (model, _) in fitted.items()}, SMALL.scheme_raw_features[0])
     design, schemes = pipeline.tier2_inputs(wide, world.indicators, SMALL, world.features, raw)
     tier2, tier2_scores = fit_tier2(design, schemes, labels, plan, SMALL)
     aggregation, _ = fit_aggregation(pipeline.add_scheme_score(wide, tier2_scores), labels, plan, SMALL)

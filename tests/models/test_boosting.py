@@ -1,10 +1,12 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from ml_assets.config import ModelConfig
-from ml_assets.models.boosting import fit_grouped
+from ml_assets.models import parts
+from ml_assets.models.boosting import extend_committee, fit_grouped
 from ml_assets.models.store import pack_boost, unpack_boost
 
 CONFIG = ModelConfig(trees=30, parallel_fits=1)
@@ -93,6 +95,39 @@ def test_two_folds_work_without_early_stopping():
     boost, margin = fit(x, y, fold % 2)
     assert boost.rounds == CONFIG.trees // 2
     assert np.isfinite(margin).all()
+
+
+def test_a_committee_grown_again_is_the_mean_of_both():
+    x, y, fold = data()
+    keep = np.arange(len(y)) % 5 > 0
+    log_rate = math.log(0.5)
+    first, margin = fit(x, y, fold, keep, log_rate, is_committee=True)
+    same, margin_of_same = extend_committee(first, margin, x, y, fold, keep, CONFIG, 1)
+    assert pack_boost("m", same) == pack_boost("m", first)
+    np.testing.assert_allclose(margin_of_same, margin, rtol=0, atol=1e-12)
+    both, margin_of_both = extend_committee(first, margin, x, y, fold, keep, CONFIG, 2)
+    assert len(both.members) == 8
+    assert [m.num_boosted_rounds() for m in both.members[4:]] == [m.num_boosted_rounds() for m in first.members]
+    second = replace(both, booster=both.members[4], others=both.members[5:])
+    np.testing.assert_allclose(both.margin(x), (first.margin(x) + second.margin(x)) / 2, rtol=0, atol=1e-12)
+    # a row's out-of-fold score comes from the two members that did not see its fold
+    for k in range(4):
+        at = fold == k
+        unseen = [replace(both, booster=m, others=()).margin(x[at]) for m in (both.members[k], both.members[4 + k])]
+        np.testing.assert_allclose(margin_of_both[at], np.mean(unseen, axis=0), rtol=0, atol=1e-12)
+        assert (unseen[0] != unseen[1]).any()
+
+
+def test_scores_are_the_same_bytes_in_parts(monkeypatch):
+    x, y, fold = data()
+    boost, _ = fit(x, y, fold, is_committee=True)
+    rows = np.tile(x, (20, 1))
+    monkeypatch.setattr(parts, "cpu_count", lambda: 1)
+    whole = boost.margin(rows), boost.contributions(rows)
+    monkeypatch.setattr(parts, "cpu_count", lambda: 3)
+    assert len(rows) // parts.SMALLEST >= 3
+    cut = boost.margin(rows), boost.contributions(rows)
+    assert all((a == b).all() for a, b in zip(whole, cut, strict=True))
 
 
 def test_a_committee_is_the_mean_of_its_members_and_saves_whole():

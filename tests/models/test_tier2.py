@@ -1,5 +1,6 @@
 from datetime import date
 
+import numpy as np
 import polars as pl
 import pytest
 from modelling_world import SMALL, World
@@ -89,6 +90,26 @@ def test_fit_and_score(world, inputs):
         design.sample(fraction=1, shuffle=True, seed=1), schemes.reverse(), world.labels, world.plan, SMALL
     )
     assert shuffled.files() == model.files()
+
+
+def test_the_view_with_the_best_out_of_sample_scores_is_taken(world, inputs):
+    design, schemes = inputs
+    raw = [f"p1_noise_{i}_value" for i in range(3)]
+    draws = np.random.default_rng(3).normal(size=(3, design.height))
+    label = design.join(world.labels, on=["client_id", "as_of_date"], how="left")["is_str_within_horizon"]
+    telling = label.fill_null(False).cast(pl.Float64) + pl.Series(draws[2] / 4)
+    noisy = design.with_columns(pl.Series(raw[0], draws[0]), pl.Series(raw[1], draws[1]), telling.alias(raw[2]))
+    args = (schemes, world.labels, world.plan, SMALL)
+    poor, _ = fit_tier2(noisy.drop(raw[2]), *args)
+    rich, _ = fit_tier2(noisy, *args)
+    for views in ([set(raw[:2]), set(raw)], [set(raw), set(raw[:2])]):
+        chosen, _ = fit_tier2(noisy, *args, views=views)
+        assert chosen.raw_features == rich.raw_features
+        assert chosen.files()["tier2.ubj"] == rich.files()["tier2.ubj"]
+        assert "Sees 3 features" in " ".join(chosen.reasons)
+    # equal views: the first stays
+    same, _ = fit_tier2(noisy.drop(raw[2]), *args, views=[set(raw[:2]), set(raw)])
+    assert same.files()["tier2.ubj"] == poor.files()["tier2.ubj"]
 
 
 def test_without_labels_the_templates_stand_alone(world, inputs):
