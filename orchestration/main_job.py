@@ -31,7 +31,7 @@ from pydantic import BaseModel
 
 from ml_assets.features.peers import memberships_hash
 from ml_assets.sources import input_listing
-from orchestration.dbt_stand_by import DBT_STAND_BY
+from orchestration.ahead import AHEAD
 from orchestration.definitions import defs
 from orchestration.defs.memberships import memberships_in_use
 from orchestration.defs.partitions import AS_OF_WEEKS
@@ -244,7 +244,7 @@ def run_main_job(instance: dg.DagsterInstance, listener: Listener) -> dict[str, 
     ------
     StageFailedError : a stage failed; earlier results stay readable and the next call goes on from there.
     """
-    with DBT_STAND_BY.at_hand():
+    with AHEAD.at_work():
         return _run_stages(instance, listener)
 
 
@@ -257,7 +257,7 @@ def _run_stages(instance: dg.DagsterInstance, listener: Listener) -> dict[str, d
         listener.stage(name, note)
         started = time.perf_counter()
         if name != "retrain":
-            DBT_STAND_BY.renew()
+            AHEAD.renew_dbt()
         action()
         seconds[name] = round(time.perf_counter() - started, 2)
 

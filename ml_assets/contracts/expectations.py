@@ -55,7 +55,8 @@ def profile_table(frame: pl.DataFrame, contract: TableContract) -> pl.DataFrame:
 
 
 @functools.cache
-def _great_expectations() -> Any:
+def great_expectations() -> Any:
+    """The library, imported when first needed: it takes three seconds."""
     # Analytics posts to the internet from a bank's network: off before the first import.
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     import great_expectations as gx
@@ -65,7 +66,7 @@ def _great_expectations() -> Any:
 
 def expectation_suite(contract: TableContract) -> Any:
     """The Great Expectations suite of a contract, to be run on :func:`profile_table`'s frame."""
-    gx = _great_expectations()
+    gx = great_expectations()
     between = gx.expectations.ExpectColumnValuesToBeBetween
     # tolerance: sums of 64-bit floats may pass a bound by rounding in the last digits
     slack = 1e-9
@@ -99,7 +100,7 @@ def validate_profile(profile: pl.DataFrame, contract: TableContract) -> SuiteRes
 
     An empty profile fails ("no empty week"). An expectation that could not be evaluated counts as failed.
     """
-    gx = _great_expectations()
+    gx = great_expectations()
     if not profile.height:
         return SuiteResult(False, 1, (f"{contract.address} is empty",))
     context = gx.get_context(mode="ephemeral")

@@ -22,7 +22,7 @@ import polars as pl
 
 from ml_assets.config import EvaluationConfig, ModelConfig
 from ml_assets.models.aggregation import fit_aggregation, fit_linear, score_matrix
-from ml_assets.models.baselines import fit_flat, score_flat
+from ml_assets.models.baselines import fit_flat, in_order, join_features, score_flat
 from ml_assets.models.matrix import GRAIN
 from ml_assets.models.names import PILLARS, SCHEME_PILLAR, SCORE_OF
 from ml_assets.models.pipeline import add_scheme_score, tier2_inputs, widen
@@ -236,7 +236,7 @@ def refit_flat(
     features: Mapping[str, pl.DataFrame], labels: pl.DataFrame, plan: SplitPlan, config: ModelConfig
 ) -> pl.DataFrame:
     """Fit the flat baseline and score the validation weeks: client_id, as_of_date, score."""
-    model = fit_flat({p: features[p] for p in PILLARS}, labels, plan, config)
+    model = fit_flat(join_features(in_order(features)), labels, plan, config)
     weeks = list(plan.validation_weeks)
     return score_flat(model, {p: features[p].filter(pl.col("as_of_date").is_in(weeks)) for p in PILLARS})
 

@@ -12,7 +12,7 @@ source does not have scores null: unavailable, never zero.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import polars as pl
@@ -59,20 +59,33 @@ class FlatModel:
         return cls(tuple(n["features"]), unpack_boost("flat", files), tuple(n["reasons"]))
 
 
-def join_features(features: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    """All features of P1-P5 side by side, one row per client and as-of date, in pillar order."""
+def join_features(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    """All features side by side, one row per client and as-of date of the first frame, sorted.
+
+    Parameters
+    ----------
+    frames : feature frames of P1-P5 in pillar order; an iterator is asked for one at a time, since all features side
+        by side are the widest table of a retraining.
+    """
     wide: pl.DataFrame | None = None
-    for pillar in PILLARS:
-        if pillar in features:
-            part = features[pillar].select(*GRAIN, *numeric_columns(features[pillar]))
-            wide = part if wide is None else wide.join(part, on=list(GRAIN), how="left")
+    for frame in frames:
+        part = frame.select(*GRAIN, *numeric_columns(frame))
+        wide = part if wide is None else wide.join(part, on=list(GRAIN), how="left")
     if wide is None:
-        raise ValueError(f"None of the pillars {', '.join(PILLARS)} is among {', '.join(features) or 'nothing'}.")
+        raise ValueError(f"No feature frames given: at least one of {', '.join(PILLARS)} is needed.")
     return wide.sort(list(GRAIN))
 
 
+def in_order(features: Mapping[str, pl.DataFrame]) -> list[pl.DataFrame]:
+    """The frames of P1-P5 by pillar key, in pillar order."""
+    return [features[p] for p in PILLARS if p in features]
+
+
+_COLUMNS_AT_ONCE = 32
+
+
 def fit_flat(
-    features: Mapping[str, pl.DataFrame],
+    wide: pl.DataFrame,
     labels: pl.DataFrame,
     plan: SplitPlan,
     config: ModelConfig,
@@ -82,29 +95,29 @@ def fit_flat(
 
     Parameters
     ----------
-    features : pillar key -> feature frame (P1-P5; P6 is left out, it is not a feature family of a flat model).
+    wide : of :func:`join_features` (P1-P5; P6 is left out, it is not a feature family of a flat model), any weeks.
     settings : of the booster, in place of configured ones: the baseline is tuned with the same effort as a pillar.
     """
-    weeks = [*plan.train_weeks]
-    data = training_rows(
-        join_features({k: v.filter(pl.col("as_of_date").is_in(weeks)) for k, v in features.items()}),
-        labels,
-        plan,
-        config,
-    )
+    # only training rows are seen, so nothing that stands in validation weeks can decide which columns are used
+    data = training_rows(wide.filter(pl.col("as_of_date").is_in(list(plan.train_weeks))), labels, plan, config)
     if not data.can_supervise:
         return FlatModel((), None, (data.reason,))
     names = numeric_columns(data.rows)
-    matrix = to_matrix(data.rows, names)
-    dropped = unusable_columns(matrix[data.is_eligible], names)
-    kept = [n for n in names if n not in dropped]
+    eligible = data.rows.filter(pl.Series(data.is_eligible))
+    kept: list[str] = []
+    # a few columns at a time: as one matrix they are as large as the table again
+    for at in range(0, len(names), _COLUMNS_AT_ONCE):
+        some = names[at : at + _COLUMNS_AT_ONCE]
+        dropped = unusable_columns(to_matrix(eligible, some), some)
+        kept += [n for n in some if n not in dropped]
     if not kept:
         return FlatModel((), None, ("No feature is usable.",))
+    fit = data.is_fit
     boost, _ = fit_grouped(
-        matrix[:, [names.index(n) for n in kept]],
-        data.is_positive,
-        data.fold,
-        data.is_fit,
+        to_matrix(data.rows.filter(pl.Series(fit)), kept),
+        data.is_positive[fit],
+        data.fold[fit],
+        fit[fit],
         data.log_rate,
         tuple(kept),
         config.model_copy(update=dict(settings or {})),
@@ -119,7 +132,7 @@ def _frame(rows: pl.DataFrame, score: pl.Expr) -> pl.DataFrame:
 
 def score_flat(model: FlatModel, features: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     """Score rows: client_id, as_of_date, score (log-odds); null where the model was not fitted."""
-    rows = join_features(features)
+    rows = join_features(in_order(features))
     if model.boost is None:
         return _frame(rows, pl.lit(None, pl.Float64))
     return _frame(rows, pl.lit(pl.Series(model.boost.margin(to_matrix(rows, list(model.features))))))

@@ -200,7 +200,7 @@ def fit_grouped(
     ----------
     matrix : shape (rows, features), NaN where missing; every row gets an out-of-fold margin.
     target : shape (rows,), True where positive; read only where ``is_fit``.
-    fold : shape (rows,), the row's fold, the same for all rows of a client.
+    fold : shape (rows,), the row's fold, the same for all rows of a client; -1 where the client trains nowhere.
     is_fit : shape (rows,), rows that may train (eligible and kept by sampling).
     log_rate : log of the share of negatives kept.
     depth : tree depth; the configuration's where None.
@@ -215,7 +215,7 @@ def fit_grouped(
     """
     depth = depth or config.depth
     settings = (("depth", float(depth)), *((name, float(getattr(config, name))) for name in _SETTINGS))
-    numbers = np.unique(fold)
+    numbers, held_out = _folds(fold, is_fit)
     count = len(numbers)
 
     def one(k: int) -> tuple[int, NDArray[np.float64], xgb.Booster | None]:
@@ -229,14 +229,14 @@ def fit_grouped(
                 matrix[rest], target[rest], config.trees, config, depth, monotone, (matrix[inner], target[inner])
             )
         if not score_held_out:
-            return rounds, np.full(int((fold == numbers[k]).sum()), np.nan), None
+            return rounds, np.full(int(held_out[k].sum()), np.nan), None
         booster, _ = _fit(matrix[train], target[train], rounds, config, depth, monotone)
-        return rounds, _margin(booster, matrix[fold == numbers[k]]), booster
+        return rounds, _margin(booster, matrix[held_out[k]]), booster
 
     results = Parallel(n_jobs=config.parallel_fits, prefer="threads")(delayed(one)(k) for k in range(count))
     margins = np.full(len(fold), np.nan)
     for k, (_, values, _) in enumerate(results):
-        margins[fold == numbers[k]] = values
+        margins[held_out[k]] = values
     rounds = max(1, round(float(np.median([r for r, _, _ in results]))))
     if is_committee:
         members = [b for _, _, b in results if b is not None]
@@ -267,7 +267,7 @@ def extend_committee(
     -------
     (Boost, margins) : all members; out-of-fold log-odds, the mean over committees, shape (rows,).
     """
-    numbers = np.unique(fold)
+    numbers, held_out = _folds(fold, is_fit)
     depth = int(dict(committee.settings)["depth"])
     seeds = [config.seed + i for i in range(1, times)]
 
@@ -276,16 +276,27 @@ def extend_committee(
         rounds = committee.members[k].num_boosted_rounds()
         seeded = config.model_copy(update={"seed": seed})
         booster, _ = _fit(matrix[train], target[train], rounds, seeded, depth, 0)
-        return booster, _margin(booster, matrix[fold == numbers[k]])
+        return booster, _margin(booster, matrix[held_out[k]])
 
     results = Parallel(n_jobs=config.parallel_fits, prefer="threads")(
         delayed(one)(k, seed) for seed in seeds for k in range(len(numbers))
     )
     total = margins - committee.log_rate
     for i, (_, values) in enumerate(results):
-        total[fold == numbers[i % len(numbers)]] += values
+        total[held_out[i % len(numbers)]] += values
     grown = replace(committee, others=(*committee.others, *(booster for booster, _ in results)))
     return grown, total / times + committee.log_rate
+
+
+def _folds(fold: NDArray[np.int32], is_fit: NDArray[np.bool_]) -> tuple[NDArray[np.int32], list[NDArray[np.bool_]]]:
+    """Numbers of the folds that train, and the rows each one's booster scores.
+
+    Rows of clients that train in no fold are unseen by every booster; the first fold's scores them.
+    """
+    numbers = np.unique(fold[is_fit])
+    held_out = [fold == number for number in numbers]
+    held_out[0] |= ~np.isin(fold, numbers)
+    return numbers, held_out
 
 
 def _has_both(target: NDArray[np.bool_]) -> bool:

@@ -39,11 +39,11 @@ def to_matrix(frame: pl.DataFrame, names: list[str]) -> NDArray[np.float32]:
             f"The model needs {len(missing)} columns the frame does not have: {', '.join(missing[:8])}. "
             "Rebuild the features or retrain."
         )
-    if not names:
-        return np.empty((frame.height, 0), dtype=np.float32)
-    columns = [frame[n].cast(pl.Float32).to_numpy() for n in names]
-    matrix = np.column_stack(columns).astype(np.float32, copy=False)
-    matrix[~np.isfinite(matrix)] = np.nan
+    matrix = np.empty((frame.height, len(names)), dtype=np.float32)
+    # column by column: what is needed besides the matrix is one column
+    for i, name in enumerate(names):
+        column = frame[name].cast(pl.Float32)
+        matrix[:, i] = pl.select(pl.when(column.is_finite()).then(column)).to_series().to_numpy()
     return matrix
 
 

@@ -177,11 +177,16 @@ def training_rows(frame: pl.DataFrame, labels: pl.DataFrame, plan: SplitPlan, co
     labels : columns of ``intermediate.int_client_labels``.
     """
     weeks = [*plan.train_weeks, *plan.validation_weeks]
-    rows = (
-        frame.filter(pl.col("as_of_date").is_in(weeks))
+    wanted = (
+        frame.select("client_id", "as_of_date")
+        .with_row_index("row")
+        .filter(pl.col("as_of_date").is_in(weeks))
         .join(labels.select("client_id", "as_of_date"), on=["client_id", "as_of_date"], how="semi")
-        .sort("client_id", "as_of_date")
+        .sort("client_id", "as_of_date")["row"]
     )
+    # one copy of a wide table at most, and none where it holds these rows in this order already
+    is_all = len(wanted) == frame.height and bool((wanted == pl.int_range(frame.height, eager=True)).all())
+    rows = frame if is_all else frame[wanted]
     folds = client_folds(labels, plan, config)
     beside = (
         rows.select("client_id", "as_of_date")

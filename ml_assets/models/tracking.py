@@ -92,10 +92,15 @@ def _relocate(path: Path, artifacts: str) -> None:
             con.execute(f"update {table} set {column} = replace({column}, ?, ?)", (old, new))
 
 
+def quiet_mlflow() -> None:
+    """Set what MLflow reads when it is imported: no telemetry, no complaint about git."""
+    os.environ.update(_QUIET)
+
+
 @contextlib.contextmanager
 def _client(models: Path) -> Iterator[MlflowClient]:
     """MLflow on the store of ``models``; a new store is made under another name first, so it is whole or not there."""
-    os.environ.update(_QUIET)
+    quiet_mlflow()
     from mlflow import MlflowClient
 
     # after the import: MLflow sets its own level while it loads

@@ -369,12 +369,12 @@ def flat_baseline(config: TuningConfig, warehouse: Warehouse) -> dg.MaterializeR
     plan, labels = read_plan(), read_labels(warehouse)
     weeks = [*plan.fit_weeks(CONFIG.models.train_week_stride), *plan.validation_weeks]
     # models see 32-bit numbers anyway, and all features side by side are the widest table of a retraining
-    features = {
-        p: read_weeks(warehouse, CONTRACTS[p].address, weeks).with_columns(pl.selectors.float().cast(pl.Float32))
+    wide = join_features(
+        read_weeks(warehouse, CONTRACTS[p].address, weeks).with_columns(pl.selectors.float().cast(pl.Float32))
         for p in PILLARS
-    }
-    tuning = _tuned("flat", join_features(features), labels, plan, config.retune)
-    model = fit_flat(features, labels, plan, CONFIG.models, tuning.settings)
+    )
+    tuning = _tuned("flat", wide, labels, plan, config.retune)
+    model = fit_flat(wide, labels, plan, CONFIG.models, tuning.settings)
     write_folder(WORK / "flat", model.files())
     return dg.MaterializeResult(
         metadata={

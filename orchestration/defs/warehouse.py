@@ -17,7 +17,7 @@ import polars as pl
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, dbt_assets
 
 from ml_assets.contracts.tables import REQUESTED_WEEKS
-from orchestration.dbt_stand_by import DBT_STAND_BY
+from orchestration.ahead import AHEAD
 from orchestration.defs.partitions import AS_OF_WEEKS, weeks_of
 from orchestration.defs.resources import DBT_PROJECT, DbtCommand, Warehouse, release_files
 
@@ -120,8 +120,9 @@ def request_weeks(warehouse: Warehouse, weeks: list[date]) -> None:
 )
 def dbt_staging(context: dg.AssetExecutionContext, dbt: DbtCommand, warehouse: Warehouse) -> Iterator[Any]:
     """Seeds, staging, quarantine and the unpartitioned intermediate tables."""
-    yield from build_dbt(context, dbt, warehouse)
-    DBT_STAND_BY.renew()
+    with AHEAD.importing():
+        yield from build_dbt(context, dbt, warehouse)
+    AHEAD.renew_dbt()
 
 
 @dbt_assets(

@@ -11,7 +11,7 @@ import polars as pl
 from ml_assets.config import CalendarConfig, Config, ModelConfig
 from ml_assets.models import pipeline
 from ml_assets.models.aggregation import fit_aggregation
-from ml_assets.models.baselines import fit_flat
+from ml_assets.models.baselines import fit_flat, in_order, join_features
 from ml_assets.models.calendar import CalendarPlan, plan_calendar
 from ml_assets.models.names import PILLARS, SCHEME_PREFIXES
 from ml_assets.models.registry import ModelBundle
@@ -101,7 +101,7 @@ def train(world: World, labels: pl.DataFrame | None = None, model_id: str = "tes
         tier1={p: model for p, (model, _) in fitted.items()},
         tier2=tier2,
         aggregation=aggregation,
-        flat=fit_flat(world.features, labels, plan, SMALL),
+        flat=fit_flat(join_features(in_order(world.features)), labels, plan, SMALL),
         plan=plan,
         config=Config(models=SMALL),
         feature_hash="features",

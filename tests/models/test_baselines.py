@@ -9,6 +9,7 @@ from ml_assets.models.baselines import (
     FlatModel,
     fit_flat,
     fixed_rules_score,
+    in_order,
     join_features,
     rule_risk_score,
     score_flat,
@@ -100,7 +101,7 @@ def world() -> World:
 
 
 def test_flat_model_learns_scores_and_survives_saving(world):
-    model = fit_flat(world.features, world.labels, world.plan, SMALL)
+    model = fit_flat(join_features(in_order(world.features)), world.labels, world.plan, SMALL)
     scored = score_flat(model, world.features)
     assert scored.columns == ["client_id", "as_of_date", "score"]
     assert len(model.features) == 20
@@ -113,20 +114,27 @@ def test_flat_model_learns_scores_and_survives_saving(world):
 
 
 def test_flat_model_sees_training_weeks_only(world):
-    model = fit_flat(world.features, world.labels, world.plan, SMALL)
+    model = fit_flat(join_features(in_order(world.features)), world.labels, world.plan, SMALL)
     train = {p: f.filter(pl.col("as_of_date").is_in(world.plan.train_weeks)) for p, f in world.features.items()}
-    again = fit_flat(train, world.labels.filter(pl.col("as_of_date").is_in(world.plan.train_weeks)), world.plan, SMALL)
+    again = fit_flat(
+        join_features(in_order(train)),
+        world.labels.filter(pl.col("as_of_date").is_in(world.plan.train_weeks)),
+        world.plan,
+        SMALL,
+    )
     assert again.files() == model.files()
 
 
 def test_flat_model_without_labels_scores_null(world):
     honest = world.labels.with_columns(is_str_within_horizon=pl.lit(False))
-    model = fit_flat(world.features, honest, plan_splits(honest, world.calendar, world.config), SMALL)
+    model = fit_flat(
+        join_features(in_order(world.features)), honest, plan_splits(honest, world.calendar, world.config), SMALL
+    )
     assert model.boost is None
     assert model.reasons
     assert score_flat(model, world.features)["score"].null_count() == world.labels.height
 
 
 def test_joining_nothing_is_refused():
-    with pytest.raises(ValueError, match="None of the pillars"):
-        join_features({})
+    with pytest.raises(ValueError, match="No feature frames"):
+        join_features([])

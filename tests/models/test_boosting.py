@@ -54,6 +54,20 @@ def test_rows_that_may_not_train_are_scored_but_not_learned_from():
     assert np.isfinite(margin).all()
 
 
+def test_clients_that_train_nowhere_are_scored_and_are_no_fold():
+    x, y, fold = data()
+    keep = np.ones(len(y), dtype=bool)
+    boost, margin = fit(x, y, fold, keep)
+    strangers = x[:50] + 0.1
+    more = np.concatenate([x, strangers])
+    nowhere = np.concatenate([fold, np.full(50, -1, dtype=np.int32)])
+    is_fit = np.concatenate([keep, np.zeros(50, dtype=bool)])
+    again, margins = fit(more, np.concatenate([y, np.zeros(50, dtype=bool)]), nowhere, is_fit)
+    assert pack_boost("m", again) == pack_boost("m", boost)
+    assert (margins[: len(y)] == margin).all()
+    assert np.isfinite(margins[len(y) :]).all()
+
+
 def test_sampling_of_negatives_is_undone():
     x, y, fold = data(8000, 0.02)
     draws = np.random.default_rng(0).random(len(y))

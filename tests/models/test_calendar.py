@@ -14,8 +14,8 @@ NOMINAL = CalendarConfig()
 def test_long_history_keeps_nominal_days():
     plan = plan_calendar(date(2024, 1, 1), date(2025, 6, 29), date(2025, 6, 29), NOMINAL)
     assert (plan.horizon_days, plan.embargo_days, plan.warmup_days, plan.notes) == (28, 28, 90, ())
-    assert len(plan.weeks) == 52
-    assert [w.week_index for w in plan.weeks] == list(range(52))
+    assert len(plan.weeks) == 40
+    assert [w.week_index for w in plan.weeks] == list(range(40))
     # newest Monday is the day after the last transaction; its label window would end four weeks later
     assert plan.as_of_dates[-1] == date(2025, 6, 30)
     assert plan.labelled_dates[-1] == date(2025, 6, 2)

@@ -8,7 +8,7 @@ import pytest
 from modelling_world import SMALL, World
 
 from ml_assets.models import tuning
-from ml_assets.models.baselines import fit_flat
+from ml_assets.models.baselines import fit_flat, in_order, join_features
 from ml_assets.models.matrix import numeric_columns
 from ml_assets.models.store import unpack_json
 from ml_assets.models.tier1 import fit_tier1
@@ -113,7 +113,7 @@ def test_settings_reach_the_booster_and_are_saved_with_it(world):
     assert (stored["depth"], stored["learning_rate"], stored["l2_penalty"]) == (2, 0.2, 9.0)
     plain, _ = fit_tier1(PILLAR, world.features[PILLAR], world.labels, world.plan, SMALL)
     assert plain.files() != model.files()
-    flat = fit_flat(world.features, world.labels, world.plan, SMALL, settings)
+    flat = fit_flat(join_features(in_order(world.features)), world.labels, world.plan, SMALL, settings)
     assert dict(flat.boost.settings)["depth"] == 2
 
 
