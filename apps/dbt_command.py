@@ -23,13 +23,11 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ml_assets.config import dbt_stand_by, dbt_target
+from ml_assets.config import DBT_PARSE, dbt_stand_by, dbt_target
 
 if TYPE_CHECKING:
     from dbt.cli.main import dbtRunner
 
-PARSED = "partial_parse.msgpack"
-"""dbt's name for what it keeps of a parsed project."""
 _WATCH_SECONDS = 1.0
 _LENGTH = 8
 
@@ -51,7 +49,7 @@ def _runner() -> dbtRunner:
     from dbt.cli.main import dbtRunner
     from dbt.contracts.graph.manifest import Manifest
 
-    parsed = dbt_target() / PARSED
+    parsed = dbt_target() / DBT_PARSE
     manifest = None
     if parsed.exists():
         manifest = Manifest.from_msgpack(parsed.read_bytes())

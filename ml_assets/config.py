@@ -905,6 +905,10 @@ def search_path() -> str:
     return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 
+DBT_PARSE = "partial_parse.msgpack"
+"""dbt's name for what it keeps of a parsed project, in its target folder."""
+
+
 def dbt_target() -> Path:
     """Folder in which the running dbt works: ``DBT_TARGET_PATH``, as dbt reads it."""
     return Path(os.environ.get("DBT_TARGET_PATH", "target"))

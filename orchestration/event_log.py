@@ -45,6 +45,18 @@ class PooledSqliteEventLogStorage(ConsolidatedSqliteEventLogStorage):
             self._tables.add(table_name)
         return True
 
+    def _has_asset_key_col_on_connection(self, conn: Connection, column_name: str) -> bool:
+        # asked of the file with every materialisation otherwise; columns stay, too
+        if column_name not in self._columns:
+            if not super()._has_asset_key_col_on_connection(conn, column_name):
+                return False
+            self._columns.add(column_name)
+        return True
+
+    @cached_property
+    def _columns(self) -> set[str]:
+        return set()
+
     @cached_property
     def _tables(self) -> set[str]:
         return set()

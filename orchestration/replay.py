@@ -11,6 +11,7 @@ Cleaning itself is not repeated: a rejected row is no input, and a row's cleaned
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from ml_assets.config import search_path
+from ml_assets.config import DBT_PARSE, search_path
 from ml_assets.explain.replay import (
     Provenance,
     Replay,
@@ -40,6 +41,7 @@ from orchestration.defs.memberships import read_memberships
 from orchestration.defs.reading import forget_history, read_history, read_spine, read_weeks
 from orchestration.defs.resources import CONFIG, DBT_PROJECT, SETTINGS, Warehouse, release_files
 from orchestration.defs.training import CONTRACTS, FEATURE_HASH, code_hash, read_selection
+from orchestration.defs.warehouse import MANIFEST
 
 SELECTED = ("path:models/intermediate/unpartitioned", "path:models/intermediate/weekly")
 """dbt models between the cleaned tables and the features."""
@@ -112,13 +114,21 @@ def _copy_past(source: Path, target: Path, weeks: list[date], learned_early: str
 
 def _run_dbt(warehouse: Path) -> None:
     """Spine and windows of the requested week, by the chain's own models."""
-    folder = warehouse.parent
+    folder, target = warehouse.parent, warehouse.parent / "target"
+    target.mkdir(parents=True, exist_ok=True)
+    # the checkout's parse, which the command finds in its target folder: reading the project again takes eight seconds
+    shutil.copy(MANIFEST.parent / DBT_PARSE, target)
     command = [
-        *("dbt", "--quiet", "run", "--select", *SELECTED),
+        *("bcrs-dbt", "--quiet", "run", "--select", *SELECTED),
         *("--project-dir", str(DBT_PROJECT.project_dir), "--profiles-dir", str(DBT_PROJECT.profiles_dir)),
-        *("--target-path", str(folder / "target"), "--log-path", str(folder / "logs")),
+        *("--log-path", str(folder / "logs")),
     ]
-    environment = {**os.environ, "BCRS_WAREHOUSE": str(warehouse), "PATH": search_path()}
+    environment = {
+        **os.environ,
+        "BCRS_WAREHOUSE": str(warehouse),
+        "PATH": search_path(),
+        "DBT_TARGET_PATH": str(target),
+    }
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ReplayError(f"dbt could not rebuild the windows:\n{(done.stdout + done.stderr)[-2000:]}")

@@ -42,8 +42,8 @@ def to_matrix(frame: pl.DataFrame, names: list[str]) -> NDArray[np.float32]:
     matrix = np.empty((frame.height, len(names)), dtype=np.float32)
     # column by column: what is needed besides the matrix is one column
     for i, name in enumerate(names):
-        column = frame[name].cast(pl.Float32)
-        matrix[:, i] = pl.select(pl.when(column.is_finite()).then(column)).to_series().to_numpy()
+        column = frame[name].cast(pl.Float32).to_numpy()
+        matrix[:, i] = np.where(np.isfinite(column), column, np.float32("nan"))
     return matrix
 
 

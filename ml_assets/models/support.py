@@ -128,7 +128,8 @@ def support_weeks(plan: SplitPlan, config: GovernanceConfig) -> list[date]:
 
 
 def _floats(frame: pl.DataFrame, name: str) -> NDArray[np.float64]:
-    return frame[name].cast(pl.Float64).fill_nan(None).to_numpy().astype(np.float64)
+    # nulls become NaN on the way out
+    return frame[name].cast(pl.Float64).to_numpy().astype(np.float64)
 
 
 def fit_support(frame: pl.DataFrame, features: Sequence[str], config: GovernanceConfig) -> dict[str, Range]:
