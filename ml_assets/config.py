@@ -24,6 +24,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from ml_assets.files import replace_file
+
 Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
 Days = Annotated[int, Field(ge=1)]
 
@@ -826,16 +828,12 @@ class Settings(BaseSettings):
 
     def remember(self) -> None:
         """Write profile, source and peers_by_segment to ``<data_dir>/settings.json``, atomically."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        target = self.root / "settings.json"
-        partial = target.with_suffix(".partial")
         choice = {
             "profile": self.profile.value,
             "source": self.source,
             "peers_by_segment": self.peers_by_segment,
         }
-        partial.write_text(json.dumps(choice, indent=2))
-        os.replace(partial, target)
+        replace_file(self.root / "settings.json", json.dumps(choice, indent=2))
 
     @property
     def root(self) -> Path:

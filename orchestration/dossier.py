@@ -7,7 +7,6 @@ from the object itself and never from a copy of it.
 from __future__ import annotations
 
 import json
-import os
 from collections import deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ import duckdb
 import polars as pl
 
 from ml_assets.config import Threshold
+from ml_assets.files import replace_file
 from ml_assets.models.registry import CARD, read_card
 from ml_assets.reports.dossier import Dossier, Fact, Mart, dossier_page
 from ml_assets.reports.monitoring_page import MARTS, monitoring_page
@@ -324,7 +324,7 @@ def write_dossier() -> Path:
             models=_saved_models(),
         )
     )
-    return _write("dossier.html", page)
+    return replace_file(SETTINGS.reports / "dossier.html", page)
 
 
 def write_monitoring() -> Path:
@@ -341,13 +341,6 @@ def write_monitoring() -> Path:
     if missing:
         raise DossierError(f"The published marts lack {', '.join(missing)}. Run `make run` first.")
     frames = {name: m.frame for name, m in marts.items() if m.frame is not None}
-    return _write("monitoring.html", monitoring_page(frames, CONFIG.monitoring, SETTINGS.source))
-
-
-def _write(name: str, content: str) -> Path:
-    SETTINGS.reports.mkdir(parents=True, exist_ok=True)
-    target = SETTINGS.reports / name
-    partial = target.with_suffix(".partial")
-    partial.write_text(content, encoding="utf-8")
-    os.replace(partial, target)
-    return target
+    return replace_file(
+        SETTINGS.reports / "monitoring.html", monitoring_page(frames, CONFIG.monitoring, SETTINGS.source)
+    )

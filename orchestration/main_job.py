@@ -30,6 +30,7 @@ import dagster as dg
 from pydantic import BaseModel
 
 from ml_assets.features.peers import memberships_hash
+from ml_assets.files import replace_file
 from ml_assets.sources import input_listing
 from orchestration.ahead import AHEAD
 from orchestration.definitions import defs
@@ -86,10 +87,7 @@ class Stages(BaseModel):
 
     def save(self) -> None:
         """Write atomically."""
-        partial = self.path().with_suffix(".partial")
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(self.model_dump_json(indent=2))
-        os.replace(partial, self.path())
+        replace_file(self.path(), self.model_dump_json(indent=2))
 
 
 class StageFailedError(RuntimeError):

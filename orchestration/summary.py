@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from ml_assets.features.catalogue import NO_INPUT
+from ml_assets.files import replace_file
 from orchestration.defs.resources import SETTINGS
 
 TOP = 10
@@ -121,8 +121,5 @@ def write_summary(reports: Path, seconds: dict[str, dict[str, float]]) -> dict[s
     earlier = json.loads(target.read_text(encoding="utf-8"))["seconds"] if target.exists() else {}
     seconds = {kind: {**earlier.get(kind, {}), **taken} for kind, taken in seconds.items()}
     summary = {**build_summary(SETTINGS.serving), "seconds": seconds}
-    reports.mkdir(parents=True, exist_ok=True)
-    partial = reports / "summary.partial"
-    partial.write_text(json.dumps(summary, indent=2, ensure_ascii=False), encoding="utf-8")
-    os.replace(partial, target)
+    replace_file(target, json.dumps(summary, indent=2, ensure_ascii=False))
     return summary

@@ -6,7 +6,6 @@ scoring model and the warehouse, outcomes from a file or from delivered disposit
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -30,6 +29,7 @@ from ml_assets.evaluation.thresholds import (
     outcome_template,
 )
 from ml_assets.explain.reasons import REASONS_CONTRACT
+from ml_assets.files import replace_file
 from ml_assets.models.registry import RegistryError
 from ml_assets.reports.threshold_pack import threshold_page
 from orchestration.defs.resources import SETTINGS, Warehouse
@@ -202,9 +202,7 @@ def _write(
     template = folder / "outcomes.csv"
     if not _is_filled(template):
         outcome_template(sample).write_csv(template)
-    partial = folder / "threshold_pack.partial"
-    partial.write_text(page, encoding="utf-8")
-    os.replace(partial, folder / "threshold_pack.html")
+    replace_file(folder / "threshold_pack.html", page)
 
 
 def _is_filled(template: Path) -> bool:

@@ -15,7 +15,6 @@ ones that were acted on.
 
 from __future__ import annotations
 
-import os
 import re
 from datetime import date
 from pathlib import Path
@@ -23,6 +22,7 @@ from pathlib import Path
 import polars as pl
 
 from ml_assets.contracts.table import Column, TableContract
+from ml_assets.files import replacing
 from ml_assets.models.names import BANDS
 
 PUBLISHED = TableContract(
@@ -115,12 +115,7 @@ def record(folder: Path, week: pl.DataFrame, is_newest: bool) -> str:
         if not is_newest:
             return "restated"
     number = len(known) + 1
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{as_of}.{number:03d}.parquet"
-    partial = target.with_suffix(".partial")
     rows = PUBLISHED.conform(week.with_columns(generation_number=pl.lit(number, pl.Int64)))
-    rows.write_parquet(partial, compression="zstd")
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(target)
+    with replacing(folder / f"{as_of}.{number:03d}.parquet") as partial:
+        rows.write_parquet(partial, compression="zstd")
     return "recorded"

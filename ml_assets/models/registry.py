@@ -24,6 +24,7 @@ from typing import Any
 
 from ml_assets.config import Config
 from ml_assets.contracts.table import TableContract
+from ml_assets.files import replace_file
 from ml_assets.models.aggregation import AggregationModel
 from ml_assets.models.baselines import FlatModel
 from ml_assets.models.names import PILLARS
@@ -177,14 +178,6 @@ def _write(path: Path, content: bytes) -> None:
         os.fsync(handle.fileno())
 
 
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    _write(temporary, content)
-    temporary.replace(path)
-
-
 def write_folder(folder: Path, files: Files) -> None:
     """Write ``files`` as a folder in one step; an older folder of that name is replaced.
 
@@ -325,7 +318,7 @@ def add_metrics(models: Path, model_id: str, metrics: list[dict[str, Any]]) -> N
     card = read_card(models, model_id)
     splits = {m.get("split") for m in metrics}
     card["metrics"] = [m for m in card["metrics"] if m.get("split") not in splits] + metrics
-    _replace(models / model_id / CARD, pack_json(card))
+    replace_file(models / model_id / CARD, pack_json(card))
 
 
 def load_champion(models: Path, feature_hash: str | None = None, selection: str | None = None) -> ModelBundle:

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
 from ml_assets.config import ModelConfig
+from ml_assets.files import replace_file
 from ml_assets.models.boosting import fit_rounds, score_margin
 from ml_assets.models.matrix import numeric_columns, to_matrix, unusable_columns
 from ml_assets.models.splits import SplitPlan
@@ -159,12 +160,8 @@ def tune(
         journal.unlink(missing_ok=True)
     depth = depth or config.depth
     tuning = _search(frame, labels, plan, config, depth, journal, f"{name} {key}")
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = frozen.with_suffix(".partial")
-    partial.write_bytes(
-        pack_json({"key": key, "settings": tuning.settings, "note": tuning.note, "trials": tuning.trials.to_dicts()})
-    )
-    partial.replace(frozen)
+    found = {"key": key, "settings": tuning.settings, "note": tuning.note, "trials": tuning.trials.to_dicts()}
+    replace_file(frozen, pack_json(found))
     return tuning
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import html
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import plotly.graph_objects as go
 import polars as pl
 from plotly.subplots import make_subplots
 
+from ml_assets.files import replace_file
 from ml_assets.reports.layout import PALETTE, figure, page, table, tiles
 from ml_assets.segmentation.credit import CREDIT_MEASURES, CreditResult
 from ml_assets.segmentation.eda import histogram, missing_by_group
@@ -889,13 +889,6 @@ def segments_facts(report: SegmentReport) -> dict[str, Any]:
 
 def write_segments_report(report: SegmentReport, folder: Path, published: float) -> tuple[Path, Path]:
     """Write ``segments.html`` and ``segments.json``, each in one rename; returns both paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    texts = {
-        "segments.html": segments_html(report, published),
-        "segments.json": json.dumps(segments_facts(report), indent=2, default=str, sort_keys=True),
-    }
-    for name, content in texts.items():
-        partial = folder / f"{name}.partial"
-        partial.write_text(content, encoding="utf-8")
-        os.replace(partial, folder / name)
-    return folder / "segments.html", folder / "segments.json"
+    facts = json.dumps(segments_facts(report), indent=2, default=str, sort_keys=True)
+    page = replace_file(folder / "segments.html", segments_html(report, published))
+    return page, replace_file(folder / "segments.json", facts)

@@ -4,10 +4,8 @@ All of it is made anew as a whole from the contracts and the newest weeks; and, 
 the ranks of planted clients under each scheme's score.
 """
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -22,6 +20,7 @@ from ml_assets.explain.decomposition import CONTRIBUTIONS_CONTRACT
 from ml_assets.explain.reasons import REASONS_CONTRACT
 from ml_assets.features import blacklist_paths, catalogue, p4_typology, p6_scheme, peers, scheme_catalogue
 from ml_assets.features.tsfresh_engine import SLOTS
+from ml_assets.files import replace_file
 from ml_assets.models.aggregation import SCORES_CONTRACT
 from ml_assets.models.names import SCHEME_PILLAR, SCHEMES
 from ml_assets.models.tier1 import TIER1_CONTRACTS
@@ -125,17 +124,10 @@ def feature_catalogue(context: dg.AssetExecutionContext, warehouse: Warehouse) -
         # that no pillar is weakened is good news
         yield check_result(frame, contract, allows_empty=frame is weakened)
     note = f"Source: {SETTINGS.source.split(':')[0]}. As-of dates profiled: {', '.join(map(str, weeks))}."
-    _write(PAGE, catalogue_page(table, weakened, schemes, note))
-    _write(DICTIONARY, data_dictionary(DICTIONARY_OF))
+    replace_file(PAGE, catalogue_page(table, weakened, schemes, note))
+    replace_file(DICTIONARY, data_dictionary(DICTIONARY_OF))
     paths = {"page": dg.MetadataValue.path(str(PAGE)), "data dictionary": dg.MetadataValue.path(str(DICTIONARY))}
     yield dg.MaterializeResult(asset_key=PAGE_KEY, metadata=paths)
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
 
 
 @dg.asset(

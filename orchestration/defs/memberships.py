@@ -6,12 +6,12 @@ changed, and computes peers before segments can be found in it.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import polars as pl
 
 from ml_assets.features.peers import MEMBERSHIPS, known_memberships
+from ml_assets.files import replacing
 from orchestration.defs.resources import CONFIG, SETTINGS
 
 MISSING = "peers_by_segment is on, but no segments were found yet: nobody has one. Run make segments first, then again."
@@ -26,12 +26,8 @@ def write_memberships(memberships: pl.DataFrame, target: Path) -> None:
     memberships : columns of ``peers.MEMBERSHIPS``, others are left out; one row per client and as-of date. Rows of a
         fit later than their week are left out.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(".partial")
-    known_memberships(memberships).write_parquet(partial, compression="zstd")
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(partial, target)
+    with replacing(target) as partial:
+        known_memberships(memberships).write_parquet(partial, compression="zstd")
 
 
 def read_memberships(source: Path) -> pl.DataFrame | None:
