@@ -150,11 +150,13 @@ def rebuild_week(
     memberships : segments the peers were formed by, of :func:`_memberships_of`.
     learned_early : as in :func:`_copy_past`.
     """
-    target = SETTINGS.replay / "past.duckdb"
+    copy = SETTINGS.replay / "past.duckdb"
     # an earlier week that was never scored was not there to be remembered
     remembered = earlier_weeks([as_of], bundle.config.models.memory_weeks)
     weeks = [*(w for w in remembered if generations(SETTINGS.published, w)), as_of]
-    _copy_past(SETTINGS.warehouse, target, weeks, learned_early)
+    _copy_past(SETTINGS.warehouse, copy, weeks, learned_early)
+    # dbt's parse writes the catalogue's name out, which is that of the file
+    target = copy.replace(SETTINGS.replay / SETTINGS.warehouse.name)
     _run_dbt(target)
     past = Warehouse(path=str(target))
     forget_history()
