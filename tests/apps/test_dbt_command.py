@@ -77,7 +77,11 @@ def test_who_waits_stops_when_the_caller_is_killed(tmp_path, waiting):
     at, process = waiting
     # all seeds take long enough to be interrupted
     killed = call(["seed"], tmp_path, at)
-    time.sleep(1.0)
+    until = time.monotonic() + 60
+    # the call has been taken on when its socket is gone
+    while at.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    time.sleep(0.5)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     process.wait(60)
