@@ -14,6 +14,7 @@ time and decides nothing.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import signal
@@ -90,7 +91,8 @@ def _stand_by(at: Path, parent: int) -> int:
         # a call may come while this is still getting ready: it waits here and loses nothing
         door.listen(1)
         runner = _runner()
-
+        # dbt itself imports the adapter only once a call has begun
+        importlib.import_module("dbt.adapters.duckdb")
         door.settimeout(_WATCH_SECONDS)
         while True:
             try:

@@ -377,20 +377,25 @@ def _fit_best_view(
     """
     train = data.is_train
     beside = (data.is_positive[train], data.fold[train], data.is_fit[train])
+
+    def columns(some: list[str]) -> NDArray[np.float32]:
+        return matrix if len(some) == len(names) else matrix[:, [names.index(n) for n in some]]
+
     tried: list[tuple[int, float]] = []
-    best: tuple[list[str], Boost, NDArray[np.float64]] | None = None
+    found: tuple[float, list[str], Boost, NDArray[np.float64]] | None = None
     for some in sets:
-        part = matrix if len(some) == len(names) else matrix[:, [names.index(n) for n in some]]
+        part = columns(some)
         boost, held_out = fit_grouped(part[train], *beside, data.log_rate, tuple(some), config, is_committee=True)
         margin = np.empty(len(part))
         margin[train], margin[~train] = held_out, boost.margin(part[~train])
-        tried.append((sum(map(is_raw, some)), _out_of_sample_precision(data, margin)))
-        if best is None or tried[-1][1] > max(p for _, p in tried[:-1]):
-            best = some, boost, margin
-    assert best is not None
-    kept, boost, margin = best
+        precision = _out_of_sample_precision(data, margin)
+        tried.append((sum(map(is_raw, some)), precision))
+        if found is None or precision > found[0]:
+            found = precision, some, boost, margin
+    assert found is not None
+    _, kept, boost, margin = found
     if config.scheme_committees > 1:
-        part = matrix if len(kept) == len(names) else matrix[:, [names.index(n) for n in kept]]
+        part = columns(kept)
         boost, margin[train] = extend_committee(
             boost, margin[train], part[train], *beside, config, config.scheme_committees
         )

@@ -19,6 +19,7 @@ from ml_assets.evaluation.evidence import PROBABILITIES, TEST_TABLES, Subject, a
 from ml_assets.evaluation.experiments import ABLATION, BLEND, EXPERIMENT_TABLES, LEARNING, ROBUSTNESS, TSFRESH
 from ml_assets.evaluation.final_test import BCRS_COLUMNS, compare_variants, evaluate_test_weeks
 from ml_assets.features.tsfresh_engine import SLOTS
+from ml_assets.files import replace_file
 from ml_assets.models import ablation
 from ml_assets.models.aggregation import SCORES_CONTRACT
 from ml_assets.models.names import PILLARS, SCHEME_PILLAR
@@ -374,12 +375,11 @@ def evidence_report(warehouse: Warehouse) -> Iterator[Any]:
     marts = read_marts(SETTINGS.serving, MARTS)
     shown = exhibits(marts)
     page = build_page(dataset_name(), SETTINGS.profile.value, marts, shown)
-    SETTINGS.reports.mkdir(parents=True, exist_ok=True)
-    (SETTINGS.reports / "report.html").write_text(page, encoding="utf-8")
+    replace_file(SETTINGS.reports / "report.html", page)
     target = SETTINGS.reports / "results.json"
     earlier = json.loads(target.read_text(encoding="utf-8")) if target.is_file() else {}
     content = results(dataset_name(), marts, earlier)
-    target.write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
+    replace_file(target, json.dumps(content, indent=2, ensure_ascii=False))
     yield dg.MaterializeResult(
         asset_key=REPORT_KEY,
         metadata={

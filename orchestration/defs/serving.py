@@ -4,11 +4,11 @@ Readers never open the warehouse: a DuckDB writer excludes them. They open the s
 is replaced as a whole by a rename, so a reader sees the old generation or the new one and never a mixture.
 """
 
-import os
 from pathlib import Path
 
 import dagster as dg
 
+from ml_assets.files import replacing
 from orchestration.defs.metadata import markdown_table, run_metadata
 from orchestration.defs.resources import SETTINGS, Warehouse
 from orchestration.defs.warehouse import dbt_evaluation, dbt_marts
@@ -18,11 +18,8 @@ PUBLISHED_SCHEMAS = ("marts", "quality")
 
 def publish(warehouse: Warehouse, target: Path) -> dict[str, int]:
     """Copy the published schemas to ``target`` in one rename; returns rows by table."""
-    partial = target.with_suffix(".partial")
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    partial.unlink(missing_ok=True)
     rows: dict[str, int] = {}
-    with warehouse.connect() as con:
+    with replacing(target) as partial, warehouse.connect() as con:
         tables = con.execute(
             "select table_schema, table_name from information_schema.tables "
             "where table_catalog = current_database() and table_schema in (select unnest(?)) order by all",
@@ -37,9 +34,6 @@ def publish(warehouse: Warehouse, target: Path) -> dict[str, int]:
             rows[f"{schema}.{name}"] = found[0] if found else 0
             _copy_comments(con, schema, name)
         con.execute("detach published")
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(partial, target)
     return rows
 
 

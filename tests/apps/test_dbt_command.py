@@ -16,15 +16,20 @@ PROJECT = Path(__file__).resolve().parents[2] / "dbt_project"
 COMMAND = str(Path(sys.executable).parent / "bcrs-dbt")
 
 
+def wait_for(is_true):
+    until = time.monotonic() + 60
+    while not is_true() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert is_true()
+
+
 @pytest.fixture
 def waiting():
     """A socket in a short folder and the process that waits there."""
     with tempfile.TemporaryDirectory(prefix="bcrs-") as folder:
         at = Path(folder) / "call"
         process = subprocess.Popen([COMMAND, "--stand-by", str(at), str(os.getpid())], cwd=PROJECT)
-        until = time.monotonic() + 60
-        while not at.exists() and time.monotonic() < until:
-            time.sleep(0.05)
+        wait_for(at.exists)
         yield at, process
         process.kill()
         process.wait()
@@ -77,10 +82,8 @@ def test_who_waits_stops_when_the_caller_is_killed(tmp_path, waiting):
     at, process = waiting
     # all seeds take long enough to be interrupted
     killed = call(["seed"], tmp_path, at)
-    until = time.monotonic() + 60
     # the call has been taken on when its socket is gone
-    while at.exists() and time.monotonic() < until:
-        time.sleep(0.05)
+    wait_for(lambda: not at.exists())
     time.sleep(0.5)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
@@ -100,8 +103,5 @@ def test_who_waits_ends_with_the_process_that_asked_for_it():
             [sys.executable, "-c", code], cwd=PROJECT, stdout=subprocess.PIPE, text=True, check=True, timeout=60
         )
         pid = int(asked.stdout)
-        until = time.monotonic() + 60
-        while Path(f"/proc/{pid}/exe").exists() and time.monotonic() < until:
-            time.sleep(0.1)
         # a zombie has no file behind it
-        assert not Path(f"/proc/{pid}/exe").exists()
+        wait_for(lambda: not Path(f"/proc/{pid}/exe").exists())

@@ -258,7 +258,7 @@ def test_a_failed_publication_leaves_the_old_file(
         raise OSError("killed here")
 
     with monkeypatch.context() as patched:
-        patched.setattr("orchestration.defs.serving.os.replace", broken)
+        patched.setattr(Path, "replace", broken)
         with pytest.raises(OSError, match="killed here"):
             publish(warehouse, target)
     with duckdb.connect(str(target), read_only=True) as con:
