@@ -466,6 +466,7 @@ def bench(
         _fail(f"SIZES={sizes} names no number of transactions. Example: SIZES=1000000,10000000")
     _environment()
     from ml_assets.config import Settings
+    from ml_assets.files import replace_file
 
     reports = Settings().reports
     reports.mkdir(parents=True, exist_ok=True)
@@ -485,9 +486,9 @@ def bench(
     from benchmarks.record import growth, table
 
     rows += growth(rows, wanted)
-    (reports / "benchmark.json").write_text(json.dumps(rows, indent=2, ensure_ascii=False))
+    target = replace_file(reports / "benchmark.json", json.dumps(rows, indent=2, ensure_ascii=False))
     _print_wide(table(rows))
-    console.print(f"rows  {reports / 'benchmark.json'}")
+    console.print(f"rows  {target}")
 
 
 @app.command()
@@ -502,6 +503,7 @@ def patterns(
         _fail(f"{folder} holds no ..._Patterns.txt. AMLworld publishes one beside each of its transaction files.")
     from ml_assets.config import Settings
     from ml_assets.evaluation.pattern_recall import attempts_of, measure
+    from ml_assets.files import replace_file
     from ml_assets.sources import InputError
     from ml_assets.sources.amlworld import read_patterns
 
@@ -518,9 +520,8 @@ def patterns(
         counts = [f"{r[c]}" for c in ("published_count", "looked_for_count", "found_count")]
         shown.add_row(r["detector"], *counts, f"{r['recall_ratio']:.2f}", r["fires_at"], f"{r['background_ratio']:.2%}")
     _print_wide(shown)
-    settings.reports.mkdir(parents=True, exist_ok=True)
-    target = settings.reports / "pattern_recall.json"
-    target.write_text(json.dumps(measured.to_dicts(), indent=2, ensure_ascii=False))
+    rows = json.dumps(measured.to_dicts(), indent=2, ensure_ascii=False)
+    target = replace_file(settings.reports / "pattern_recall.json", rows)
     console.print(f"rows  {target}")
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from ml_assets.config import DBT_PARSE, search_path
+from ml_assets.config import DBT_PARSE
 from ml_assets.explain.replay import (
     Provenance,
     Replay,
@@ -123,12 +123,7 @@ def _run_dbt(warehouse: Path) -> None:
         *("--project-dir", str(DBT_PROJECT.project_dir), "--profiles-dir", str(DBT_PROJECT.profiles_dir)),
         *("--log-path", str(folder / "logs")),
     ]
-    environment = {
-        **os.environ,
-        "BCRS_WAREHOUSE": str(warehouse),
-        "PATH": search_path(),
-        "DBT_TARGET_PATH": str(target),
-    }
+    environment = {**os.environ, "BCRS_WAREHOUSE": str(warehouse), "DBT_TARGET_PATH": str(target)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ReplayError(f"dbt could not rebuild the windows:\n{(done.stdout + done.stderr)[-2000:]}")
