@@ -452,6 +452,9 @@ def _print_wide(shown: Table) -> None:
     (console if console.is_terminal else Console(file=sys.stdout, highlight=False, width=190)).print(shown)
 
 
+_BENCH_PARTS = ("compile", "additive", "windows", "networks", "series")
+
+
 @app.command()
 def bench(
     sizes: Annotated[str, typer.Option(help="transactions, several separated by commas")] = "1000000,10000000",
@@ -460,6 +463,7 @@ def bench(
     """Measure speed against peers on the same data; write reports/benchmark.json."""
     import json
     import subprocess
+    import tempfile
 
     wanted = [int(s) for s in sizes.replace("_", "").split(",") if s.strip().isdigit()]
     if not wanted:
@@ -469,18 +473,21 @@ def bench(
     from ml_assets.files import replace_file
 
     reports = Settings().reports
-    reports.mkdir(parents=True, exist_ok=True)
     rows: list[dict] = []
     for place, size in enumerate(wanted):
-        out = reports / f"benchmark_{size}.partial"
         console.print(f"[bold]{size:,} transactions[/bold]")
         # what does not depend on the size is measured once
-        chosen = parts or ("compile,additive,windows,networks,series" + (",weeks" if place == 0 else ""))
-        command = [sys.executable, "-m", "benchmarks", "--size", str(size), "--out", str(out), "--parts", chosen]
-        if subprocess.run(command, cwd=ROOT, check=False).returncode != 0:
-            _fail(f"the benchmark of {size:,} transactions did not end; see above. Smaller: make bench SIZES=1000000")
-        rows += json.loads(out.read_text())
-        out.unlink()
+        chosen = [p for p in parts.split(",") if p] or [*_BENCH_PARTS, *(["weeks"] if place == 0 else [])]
+        with tempfile.TemporaryDirectory(prefix="bcrs-bench-") as folder:
+            # the transactions first, then a process for each part, so that its memory is its own
+            for part in ("", *chosen):
+                out = Path(folder) / "rows.json"
+                command = [sys.executable, "-m", "benchmarks", "--size", str(size), "--out", str(out)]
+                command += ["--parts", part, "--keep", folder]
+                if subprocess.run(command, cwd=ROOT, check=False).returncode != 0:
+                    what = f"part {part} of the benchmark" if part else "making the transactions"
+                    _fail(f"{what} with {size:,} did not end; see above. Smaller: make bench SIZES=1000000")
+                rows += json.loads(out.read_text())
     # the room is no installed package: it measures the product and is no part of it
     sys.path.insert(0, str(ROOT))
     from benchmarks.record import growth, table

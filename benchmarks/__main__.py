@@ -1,7 +1,7 @@
-"""Run the benchmark of one size in this process: ``python -m benchmarks --size 1000000 --out rows.json``.
+"""Run parts of the benchmark at one size in this process: ``python -m benchmarks --size 1000000 --out rows.json``.
 
-A table grows on the terminal while it runs; the rows are written as JSON when all are there. One process per size, so
-that the memory printed last is that of this size alone.
+A table grows on the terminal while it runs; the rows are written as JSON when all are there. ``bcrs bench`` calls it
+once for each part, so that the memory a part reports is its own; ``--parts ""`` only makes the transactions.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.record import Recorder, Row, peak_gib
+from benchmarks.record import Recorder, Row
 
 PARTS = ("additive", "windows", "networks", "series", "weeks", "compile")
 
@@ -56,14 +56,18 @@ def main() -> None:
         root = Path(folder)
         if "compile" in parts:
             cold.compile_seconds(record, root)
-        if {"additive", "windows", "networks", "series"} & set(parts):
-            console.print(f"[dim]making {size} ...[/dim]")
-            start = time.perf_counter()
+        if not parts or {"additive", "windows", "networks", "series"} & set(parts):
             place = arguments.keep or root
             place.mkdir(parents=True, exist_ok=True)
-            warehouse = windows.prepare(place / f"bench_{arguments.size}.duckdb", arguments.size)
-            console.print(f"[dim]made in {time.perf_counter() - start:.0f} s; compiling on a small world ...[/dim]")
-            cold.warm_up(root)
+            file = place / f"bench_{arguments.size}.duckdb"
+            if not file.exists():
+                console.print(f"[dim]making {size} ...[/dim]")
+            start = time.perf_counter()
+            warehouse = windows.prepare(file, arguments.size)
+            console.print(f"[dim]there in {time.perf_counter() - start:.0f} s[/dim]")
+            if parts:
+                console.print("[dim]compiling on a small world ...[/dim]")
+                cold.warm_up(root)
             if "additive" in parts:
                 windows.additive(record, warehouse, size)
             if "windows" in parts:
@@ -74,8 +78,6 @@ def main() -> None:
                 networks.cycles(record, graph, history, size)
             if "series" in parts:
                 series.characteristics(record, warehouse, size)
-            record.add(Row("peak memory of the measuring process, peers included", size, None,
-                           note=f"{peak_gib():.2f} GiB; asked for: under 8"))  # fmt: skip
         if "weeks" in parts:
             windows.new_week(record, root, min(arguments.size, 1_000_000))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)

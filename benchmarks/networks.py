@@ -102,6 +102,9 @@ def whole_graphs(record: Recorder, warehouse: Warehouse, size: str) -> tuple[Wee
     nodes = graphs.index_nodes(history)
     graph, built = timed(lambda: graphs.build_week_graph(history, nodes, _DAY, 90), 2)
     record.add(Row("building the week's graph", size, built, note=_describe(graph)))
+    _, seconds = timed(lambda: _whole_week(warehouse, history), 2)
+    record.add(Row("P2 of one week, all features", size, seconds, note=_describe(graph)))
+    record.memory("P2 of one week, all features", size)
     small = newest(graph, history, nodes, NETWORKX_PAIRS)
     directed, undirected = small.to_networkx(), nx.Graph()
     undirected.add_nodes_from(directed)
@@ -151,9 +154,6 @@ def whole_graphs(record: Recorder, warehouse: Warehouse, size: str) -> tuple[Wee
     core, taken = timed(lambda: nx.core_number(undirected))
     equal = bool((graphs.core_number(small) == np.array([core[v] for v in small.ids])).all())
     add("k-core", graphs.core_number, "networkx", taken, equal, 20, "")
-
-    _, seconds = timed(lambda: _whole_week(warehouse, history), 2)
-    record.add(Row("P2 of one week, all features", size, seconds, note=_describe(graph)))
     return graph, history
 
 

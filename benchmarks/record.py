@@ -14,6 +14,8 @@ from rich.table import Table
 T = TypeVar("T")
 
 GIB: Final = 2**30
+MEMORY_GIB: Final = 8
+"""What the product may hold at any size of the benchmark."""
 
 
 @dataclass
@@ -28,6 +30,7 @@ class Row:
     ratio : ``peer_seconds / seconds``: how many times faster the product is.
     equal : do both give the same values; None where they are not comparable.
     target : least (or, with ``most``, greatest) ratio asked for; None where none was set.
+    gib : memory of the process, GiB, in rows that measure it; the target is then a number of GiB.
     most : the target is an upper bound.
     met : whether the target is met; None without one.
     note : samples, extrapolations, what differs.
@@ -41,6 +44,7 @@ class Row:
     ratio: float | None = None
     equal: bool | None = None
     target: float | None = None
+    gib: float | None = None
     most: bool = False
     met: bool | None = None
     note: str = ""
@@ -48,8 +52,9 @@ class Row:
     def __post_init__(self) -> None:
         if self.ratio is None and self.seconds and self.peer_seconds is not None:
             self.ratio = self.peer_seconds / self.seconds
-        if self.target is not None and self.ratio is not None:
-            self.met = self.ratio <= self.target if self.most else self.ratio >= self.target
+        measured = self.ratio if self.gib is None else self.gib
+        if self.target is not None and measured is not None:
+            self.met = measured <= self.target if self.most else measured >= self.target
 
     def as_json(self) -> dict[str, Any]:
         """The row with rounded seconds."""
@@ -57,8 +62,9 @@ class Row:
         for key in ("seconds", "peer_seconds"):
             if content[key] is not None:
                 content[key] = round(content[key], 6)
-        if content["ratio"] is not None:
-            content["ratio"] = round(content["ratio"], 3)
+        for key in ("ratio", "gib"):
+            if content[key] is not None:
+                content[key] = round(content[key], 3)
         return content
 
 
@@ -74,6 +80,11 @@ class Recorder:
         self.rows.append(row)
         self._show(row)
         return row
+
+    def memory(self, what: str, size: str) -> Row:
+        """Add what this process has held at most until now; to be asked before a peer runs in it."""
+        note = "greatest resident set of a process that has done nothing else, before any peer ran in it"
+        return self.add(Row(f"memory: {what}", size, None, target=MEMORY_GIB, gib=peak_gib(), most=True, note=note))
 
 
 def timed(work: Callable[[], T], repeat: int = 1) -> tuple[T, float]:
@@ -138,7 +149,7 @@ def growth(rows: list[dict[str, Any]], sizes: list[int]) -> list[dict[str, Any]]
 def table(rows: list[dict[str, Any]]) -> Table:
     """The rows as a table for the terminal."""
     shown = Table(title="benchmark", title_justify="left", show_lines=False)
-    for heading in ("what", "on", "seconds", "peer", "peer seconds", "ratio", "asked", "values"):
+    for heading in ("what", "on", "seconds", "GiB", "peer", "peer seconds", "ratio", "asked", "values"):
         shown.add_column(heading, overflow="fold")
     for r in rows:
         colour = {True: "green", False: "red"}.get(r["met"], "default")
@@ -147,6 +158,7 @@ def table(rows: list[dict[str, Any]]) -> Table:
             r["name"],
             r["size"],
             "" if r["seconds"] is None else f"{r['seconds']:.3f}",
+            "" if r["gib"] is None else f"[{colour}]{r['gib']:.1f}[/{colour}]",
             r["peer"],
             "" if r["peer_seconds"] is None else f"{r['peer_seconds']:.3f}",
             "" if r["ratio"] is None else f"[{colour}]{r['ratio']:.2f}[/{colour}]",

@@ -48,6 +48,7 @@ def characteristics(record: Recorder, warehouse: Warehouse, size: str) -> None:
     frozen = selection()
     series, filled = timed(lambda: engine.daily_series(history, spine), 2)
     frame, seconds = timed(lambda: engine.compute(frozen, series), 2)
+    record.memory(f"{len(CHOSEN)} chosen temporal characteristics", size)
     at = np.arange(0, len(series), max(1, len(series) // SAMPLE))[:SAMPLE]
     wanted = [(c.kind, c.calculator, dict(c.parameters)) for c in frozen.characteristics]
     plain, taken = timed(lambda: engine._with_tsfresh(series[at], wanted))

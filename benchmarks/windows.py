@@ -152,6 +152,7 @@ def additive(record: Recorder, warehouse: Warehouse, size: str) -> None:
     _, narrow = timed(lambda: create(warehouse, "intermediate.bench_windowed", windowed), repeat)
     days = models.render("int_client_days")
     _, daily = timed(lambda: create(warehouse, "intermediate.bench_days", days))
+    record.memory("additive windows and the daily table", size)
     _, interval = timed(lambda: create(warehouse, "intermediate.bench_interval", INTERVAL_JOIN))
     _, scan = timed(lambda: create(warehouse, "intermediate.bench_scan", SCAN), repeat)
     _, by_day = timed(lambda: create(warehouse, "intermediate.bench_by_day", INTERVAL_JOIN_BY_DAY))
@@ -392,6 +393,7 @@ def everything(record: Recorder, warehouse: Warehouse, size: str) -> None:
         ],
         how="horizontal",
     )
+    record.memory(f"{ALL}, {WEEKS} weeks", size)
     seconds, worst = [additive_seconds], []
     for sql in (SQL_CONCENTRATION, *SQL_ENTROPIES, SQL_ORDER):
         peer, taken = timed(lambda sql=sql: warehouse.read(sql))  # type: ignore[misc]

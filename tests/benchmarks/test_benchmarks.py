@@ -25,6 +25,8 @@ def test_a_row_knows_its_ratio_and_whether_the_target_is_met() -> None:
     assert record.Row("a", "10", 2.0, "b", 5.0, target=3).met is False
     assert record.Row("a", "10", 12.0, "itself", 1.0, 12.0, target=11, most=True).met is False
     assert record.Row("a", "10", None, "b").met is None
+    assert record.Row("memory: a", "10", None, target=8, gib=7.9, most=True).met is True
+    assert record.Row("memory: a", "10", None, target=8, gib=8.1, most=True).met is False
     assert set(row.as_json()) >= {"name", "size", "seconds", "peer", "peer_seconds", "ratio", "equal"}
 
 
