@@ -452,13 +452,16 @@ def _print_wide(shown: Table) -> None:
     (console if console.is_terminal else Console(file=sys.stdout, highlight=False, width=190)).print(shown)
 
 
-_BENCH_PARTS = ("compile", "additive", "windows", "networks", "series")
+_BENCH_PARTS = ("additive", "windows", "networks", "series")
+_BENCH_PARTS_OF_ONE_SIZE = ("compile", "explanations", "weeks")
 
 
 @app.command()
 def bench(
     sizes: Annotated[str, typer.Option(help="transactions, several separated by commas")] = "1000000,10000000",
-    parts: Annotated[str, typer.Option(help="additive, windows, networks, series, weeks, compile; empty: all")] = "",
+    parts: Annotated[
+        str, typer.Option(help="additive, windows, networks, series, explanations, weeks, compile; empty: all")
+    ] = "",
 ) -> None:
     """Measure speed against peers on the same data; write reports/benchmark.json."""
     import json
@@ -477,7 +480,10 @@ def bench(
     for place, size in enumerate(wanted):
         console.print(f"[bold]{size:,} transactions[/bold]")
         # what does not depend on the size is measured once
-        chosen = [p for p in parts.split(",") if p] or [*_BENCH_PARTS, *(["weeks"] if place == 0 else [])]
+        chosen = [p for p in parts.split(",") if p] or [
+            *(_BENCH_PARTS_OF_ONE_SIZE if place == 0 else ()),
+            *_BENCH_PARTS,
+        ]
         with tempfile.TemporaryDirectory(prefix="bcrs-bench-") as folder:
             # the transactions first, then a process for each part, so that its memory is its own
             for part in ("", *chosen):

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from benchmarks.record import Recorder, Row
 
-PARTS = ("additive", "windows", "networks", "series", "weeks", "compile")
+PARTS = ("additive", "windows", "networks", "series", "explanations", "weeks", "compile")
 
 
 def line(row: Row) -> str:
@@ -49,7 +49,7 @@ def main() -> None:
     console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
     record = Recorder(lambda row: console.print(line(row)))
     # the slow imports after the arguments are known to be right
-    from benchmarks import cold, networks, series, windows
+    from benchmarks import cold, explanations, networks, series, windows
 
     size = f"{arguments.size:,} transactions"
     with tempfile.TemporaryDirectory(prefix="bcrs-bench-") as folder:
@@ -78,6 +78,8 @@ def main() -> None:
                 networks.cycles(record, graph, history, size)
             if "series" in parts:
                 series.characteristics(record, warehouse, size)
+        if "explanations" in parts:
+            explanations.committee_contributions(record)
         if "weeks" in parts:
             windows.new_week(record, root, min(arguments.size, 1_000_000))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)

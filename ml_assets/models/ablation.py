@@ -129,13 +129,12 @@ def score_subset(subset: Subset, scores: pl.DataFrame) -> pl.Series:
 
 
 def refit_config(config: ModelConfig, effort: EvaluationConfig) -> ModelConfig:
-    """The knobs of refits: fewer rounds, folds and committees, otherwise the champion's."""
+    """The knobs of refits: fewer rounds and folds, otherwise the champion's."""
     return config.model_copy(
         update={
             "trees": min(config.trees, effort.refit_trees),
             "folds": min(config.folds, effort.refit_folds),
             "negative_ratio": min(config.negative_ratio, effort.refit_negative_ratio),
-            "scheme_committees": 1,
             "isolation_trees": max(10, config.isolation_trees // 4),
         }
     )
@@ -213,7 +212,7 @@ def drop_labels(labels: pl.DataFrame, plan: SplitPlan, ratio: float, seed: int) 
 def refit_two_tier(
     features: Mapping[str, pl.DataFrame], labels: pl.DataFrame, plan: SplitPlan, config: ModelConfig
 ) -> pl.DataFrame:
-    """Fit both tiers and the aggregation and score the validation weeks.
+    """Fit both tiers, the second with one committee, and the aggregation, and score the validation weeks.
 
     Parameters
     ----------

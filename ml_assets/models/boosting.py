@@ -7,8 +7,8 @@ For each fold k the rounds are found by early stopping on fold k+1, then a boost
 with that many rounds and scores fold k. The final booster trains on everything with the median of the rounds.
 With ``is_committee`` the boosters of the folds are the model and their mean margin is its score: each saw another
 part of the clients, which is what bagging averages over (Breiman 1996, "Bagging predictors"; with the folds as parts:
-Parmanto, Munro and Doyle 1996), and no further fit is needed. :func:`extend_committee` grows them
-again from other seeds, which also averages over the rows and features each tree happened to see.
+Parmanto, Munro and Doyle 1996), and no further fit is needed. Committees that saw different columns
+are one model by :func:`merge`.
 
 Negatives are sampled; the log of the sampling rate is added to every margin, which undoes it exactly for odds
 (prior correction: King and Zeng 2001, "Logistic regression in rare events data", eq. 7). One thread per fit, fits
@@ -17,6 +17,7 @@ in parallel: a fit then does not depend on the machine.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,6 +29,7 @@ from scipy.special import expit
 
 from ml_assets.config import ModelConfig
 from ml_assets.models.parts import in_parts
+from ml_assets.models.tree_shap import tables_of
 
 
 @dataclass(frozen=True)
@@ -75,21 +77,13 @@ class Boost:
         return np.asarray(expit(self.margin(matrix)))
 
     def contributions(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Exact TreeSHAP values in log-odds, shape (rows, features + 1).
+        """Exact TreeSHAP values in log-odds (:mod:`ml_assets.models.tree_shap`), shape (rows, features + 1).
 
         The last column is the base, set so that each row sums to :meth:`margin` exactly.
         """
-        return in_parts(self._contributions, matrix)
-
-    def _contributions(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
-        if not len(matrix):
-            return np.zeros((0, matrix.shape[1] + 1))
-        data = xgb.DMatrix(matrix, missing=np.nan, nthread=1)
-        out = np.zeros((len(matrix), matrix.shape[1] + 1))
-        for member in self.members:
-            out += np.asarray(member.predict(data, pred_contribs=True), dtype=np.float64) / len(self.members)
-        out[:, -1] = self._margin(matrix) - out[:, :-1].sum(axis=1)
-        return out
+        tables = tables_of(self.members)
+        parts = in_parts(tables.contributions, matrix) / len(self.members)
+        return np.column_stack([parts, self.margin(matrix) - parts.sum(axis=1)])
 
 
 _SETTINGS = ("learning_rate", "minimum_child_weight", "l2_penalty", "row_sample_ratio", "column_sample_ratio")
@@ -245,47 +239,15 @@ def fit_grouped(
     return Boost(booster, log_rate, rounds, features, (), settings), margins + log_rate
 
 
-def extend_committee(
-    committee: Boost,
-    margins: NDArray[np.float64],
-    matrix: NDArray[np.float32],
-    target: NDArray[np.bool_],
-    fold: NDArray[np.int32],
-    is_fit: NDArray[np.bool_],
-    config: ModelConfig,
-    times: int,
-) -> tuple[Boost, NDArray[np.float64]]:
-    """Grow a committee ``times - 1`` times again, each from a seed of its own, with the rounds its members were given.
+def merge(committees: Sequence[Boost]) -> Boost:
+    """One committee of the members of several, which read the same features and are equally many: their mean margin.
 
-    Parameters
-    ----------
-    committee, margins : of :func:`fit_grouped` with ``is_committee``, on the same ``matrix``, ``target``, ``fold``,
-        ``is_fit`` and ``config``.
-    times : committees in all, at least one.
-
-    Returns
-    -------
-    (Boost, margins) : all members; out-of-fold log-odds, the mean over committees, shape (rows,).
+    ``rounds`` is the median of the committees'; the settings are the first one's.
     """
-    numbers, held_out = _folds(fold, is_fit)
-    depth = int(dict(committee.settings)["depth"])
-    seeds = [config.seed + i for i in range(1, times)]
-
-    def one(k: int, seed: int) -> tuple[xgb.Booster, NDArray[np.float64]]:
-        train = is_fit & (fold != numbers[k])
-        rounds = committee.members[k].num_boosted_rounds()
-        seeded = config.model_copy(update={"seed": seed})
-        booster, _ = _fit(matrix[train], target[train], rounds, seeded, depth, 0)
-        return booster, _margin(booster, matrix[held_out[k]])
-
-    results = Parallel(n_jobs=config.parallel_fits, prefer="threads")(
-        delayed(one)(k, seed) for seed in seeds for k in range(len(numbers))
-    )
-    total = margins - committee.log_rate
-    for i, (_, values) in enumerate(results):
-        total[held_out[i % len(numbers)]] += values
-    grown = replace(committee, others=(*committee.others, *(booster for booster, _ in results)))
-    return grown, total / times + committee.log_rate
+    first = committees[0]
+    members = [member for committee in committees for member in committee.members]
+    rounds = max(1, round(float(np.median([c.rounds for c in committees]))))
+    return replace(first, booster=members[0], others=tuple(members[1:]), rounds=rounds)
 
 
 def _folds(fold: NDArray[np.int32], is_fit: NDArray[np.bool_]) -> tuple[NDArray[np.int32], list[NDArray[np.bool_]]]:

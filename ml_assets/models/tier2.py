@@ -6,8 +6,10 @@ indicator and no feature by name.
 
 Supervised tier 2 is a stacked model (Wolpert 1992, "Stacked generalization"): it learns from out-of-fold scores of the
 first level and, as Wolpert allows, from part of the first level's own inputs, so that what two pillars say only
-together is not lost between them. It is a committee of the folds' boosters, or several (see
-:mod:`ml_assets.models.boosting`). How many of those inputs it sees is read on out-of-sample scores.
+together is not lost between them. It is the mean of several committees of the folds' boosters (see
+:mod:`ml_assets.models.boosting`), each with another view of the same rows: pillar scores beside few leading features,
+beside many, and the many features without any score. Which view tells most differs from bank to bank, and members
+that read different columns err differently (Ho 1998, "The random subspace method for constructing decision forests").
 
 A scheme's score is ``100 * (v * cosine * norm + (1 - v) * fired)``: cosine of the client's pillar vector with the
 scheme's signature; norm, the root mean square of what the pillar scores lie above their median, over 100 (a cosine is
@@ -31,7 +33,7 @@ from sklearn.metrics import average_precision_score
 
 from ml_assets.config import ModelConfig
 from ml_assets.contracts.table import Column, TableContract
-from ml_assets.models.boosting import Boost, extend_committee, fit_grouped
+from ml_assets.models.boosting import Boost, fit_grouped, merge
 from ml_assets.models.matrix import GRAIN, numeric_columns, to_matrix, unusable_columns
 from ml_assets.models.names import PILLAR_OF_PREFIX, PILLARS, SCHEME_PREFIXES, SCHEMES, SCORE_OF
 from ml_assets.models.scaling import Scaler, fit_scaler
@@ -298,9 +300,8 @@ def fit_tier2(
     schemes : of :func:`scheme_scores`, for the same rows.
     labels : columns of ``intermediate.int_client_labels``.
     settings : of the boosters, in place of configured ones (:mod:`ml_assets.models.tuning`).
-    views : sets of features of P1-P5 to choose among: the committee sees one of them beside everything else. The
-        highest mean of the average precisions on training weeks (out-of-fold) and on validation weeks wins, the
-        earlier one among equals: validation alone holds few reported clients. None given: all that are in the design.
+    views : sets of features of P1-P5, each within the next. A committee for each sees it beside everything else, and
+        one more sees the last set and nothing else. None given: one committee that sees the whole design.
 
     Returns
     -------
@@ -329,12 +330,9 @@ def fit_tier2(
     measured: dict[str, float] = {}
     if data.can_supervise and kept:
         knobs = config.model_copy(update={"depth": config.scheme_depth, **(settings or {})})
-        sets = [[n for n in kept if not is_raw(n) or n in view] for view in views] or [kept]
-        kept, boost, margin, tried = _fit_best_view(data, matrix, names, sets, knobs)
-        if len(tried) > 1:
-            shown = ", ".join(f"{p:.4f} with {c}" for c, p in tried)
-            seen_features = sum(map(is_raw, kept))
-            reasons.append(f"Sees {seen_features} features of P1-P5; out-of-sample average precision: {shown}.")
+        matrix = matrix[:, [names.index(n) for n in kept]]
+        boost, margin, told = _fit_committees(data, matrix, kept, views, knobs)
+        reasons += told
         probability = expit(margin)
         supervised_scale = fit_scaler(probability[fitting])
         supervised = supervised_scale.transform(probability)
@@ -363,44 +361,54 @@ def fit_tier2(
     return model, data.rows.select(GRAIN).with_columns(split=split, **_blend(supervised, template, alpha, len(raw)))
 
 
-def _fit_best_view(
+def _fit_committees(
     data: TrainingRows,
     matrix: NDArray[np.float32],
     names: Sequence[str],
-    sets: Sequence[list[str]],
+    views: Sequence[Collection[str]],
     config: ModelConfig,
-) -> tuple[list[str], Boost, NDArray[np.float64], list[tuple[int, float]]]:
-    """Columns of the best of ``sets``, its committees, their log-odds, and what each set came to.
+) -> tuple[Boost, NDArray[np.float64], list[str]]:
+    """A committee for every view, as one model, its log-odds, and what each came to alone.
 
-    The log-odds, shape (rows,), are out-of-fold in training weeks and the whole model's after them. One committee per
-    set decides; only the best is grown again. What each set came to: features of P1-P5 in it, average precision.
+    Log-odds, shape (rows,), are out-of-fold in training weeks and the whole model's after them.
     """
+    sets: dict[str, list[str]] = {}
+    for view in views:
+        seen = [n for n in names if not is_raw(n) or n in view]
+        sets[f"scores and {sum(map(is_raw, seen))} features"] = seen
+    alone = [n for n in names if views and is_raw(n) and n in views[-1]]
+    if alone:
+        sets[f"{len(alone)} features alone"] = alone
     train = data.is_train
-    beside = (data.is_positive[train], data.fold[train], data.is_fit[train])
-
-    def columns(some: list[str]) -> NDArray[np.float32]:
-        return matrix if len(some) == len(names) else matrix[:, [names.index(n) for n in some]]
-
-    tried: list[tuple[int, float]] = []
-    found: tuple[float, list[str], Boost, NDArray[np.float64]] | None = None
-    for some in sets:
-        part = columns(some)
-        boost, held_out = fit_grouped(part[train], *beside, data.log_rate, tuple(some), config, is_committee=True)
-        margin = np.empty(len(part))
-        margin[train], margin[~train] = held_out, boost.margin(part[~train])
-        precision = _out_of_sample_precision(data, margin)
-        tried.append((sum(map(is_raw, some)), precision))
-        if found is None or precision > found[0]:
-            found = precision, some, boost, margin
-    assert found is not None
-    _, kept, boost, margin = found
-    if config.scheme_committees > 1:
-        part = columns(kept)
-        boost, margin[train] = extend_committee(
-            boost, margin[train], part[train], *beside, config, config.scheme_committees
+    committees, margins, told = [], [], []
+    for name, seen in (sets or {"all inputs": list(names)}).items():
+        # a column without any value is split on by no tree, so members of all views read one table
+        hidden = [i for i, n in enumerate(names) if n not in set(seen)]
+        part = matrix.copy() if hidden else matrix
+        part[:, hidden] = np.nan
+        committee, margin = fit_grouped(
+            part[train],
+            data.is_positive[train],
+            data.fold[train],
+            data.is_fit[train],
+            data.log_rate,
+            tuple(names),
+            config,
+            is_committee=True,
         )
-        margin[~train] = boost.margin(part[~train])
-    return kept, boost, margin, tried
+        whole = np.empty(len(matrix))
+        whole[train], whole[~train] = margin, committee.margin(part[~train])
+        committees.append(committee)
+        margins.append(whole)
+        told.append(f"{_out_of_sample_precision(data, whole):.4f} from {name}")
+    if len(committees) == 1:
+        return committees[0], margins[0], []
+    model, mean = merge(committees), np.mean(margins, axis=0)
+    # the model's own sum, whose last digit is another than that of a mean of means
+    mean[~train] = model.margin(matrix[~train])
+    together = _out_of_sample_precision(data, mean)
+    told = [f"Average precision out of sample: {', '.join(told)}; {together:.4f} from their mean."]
+    return model, mean, told
 
 
 def _out_of_sample_precision(data: TrainingRows, margin: NDArray[np.float64]) -> float:

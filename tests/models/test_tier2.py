@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -9,7 +10,15 @@ from ml_assets.models import pipeline
 from ml_assets.models.names import PILLARS, SCHEMES
 from ml_assets.models.splits import plan_splits
 from ml_assets.models.tier1 import fit_tier1
-from ml_assets.models.tier2 import TIER2_CONTRACT, Tier2Model, build_design, fit_tier2, scheme_scores, score_tier2
+from ml_assets.models.tier2 import (
+    TIER2_CONTRACT,
+    Tier2Model,
+    build_design,
+    fit_tier2,
+    is_raw,
+    scheme_scores,
+    score_tier2,
+)
 
 DAY = date(2024, 1, 1)
 
@@ -92,7 +101,7 @@ def test_fit_and_score(world, inputs):
     assert shuffled.files() == model.files()
 
 
-def test_the_view_with_the_best_out_of_sample_scores_is_taken(world, inputs):
+def test_every_view_has_a_committee_and_one_sees_features_alone(world, inputs):
     design, schemes = inputs
     raw = [f"p1_noise_{i}_value" for i in range(3)]
     draws = np.random.default_rng(3).normal(size=(3, design.height))
@@ -100,16 +109,29 @@ def test_the_view_with_the_best_out_of_sample_scores_is_taken(world, inputs):
     telling = label.fill_null(False).cast(pl.Float64) + pl.Series(draws[2] / 4)
     noisy = design.with_columns(pl.Series(raw[0], draws[0]), pl.Series(raw[1], draws[1]), telling.alias(raw[2]))
     args = (schemes, world.labels, world.plan, SMALL)
-    poor, _ = fit_tier2(noisy.drop(raw[2]), *args)
-    rich, _ = fit_tier2(noisy, *args)
-    for views in ([set(raw[:2]), set(raw)], [set(raw), set(raw[:2])]):
-        chosen, _ = fit_tier2(noisy, *args, views=views)
-        assert chosen.raw_features == rich.raw_features
-        assert chosen.files()["tier2.ubj"] == rich.files()["tier2.ubj"]
-        assert "Sees 3 features" in " ".join(chosen.reasons)
-    # equal views: the first stays
-    same, _ = fit_tier2(noisy.drop(raw[2]), *args, views=[set(raw[:2]), set(raw)])
-    assert same.files()["tier2.ubj"] == poor.files()["tier2.ubj"]
+    one, _ = fit_tier2(noisy, *args)
+    model, scores = fit_tier2(noisy, *args, views=[set(raw[:2]), set(raw)])
+    assert model.boost is not None
+    assert one.boost is not None
+    assert one.features == model.features
+    assert not one.reasons
+    size = len(one.boost.members)
+    assert len(model.boost.members) == 3 * size
+    gains = [
+        set(replace(model.boost, booster=part[0], others=tuple(part[1:])).total_gain().nonzero()[0])
+        for part in (model.boost.members[at : at + size] for at in range(0, 3 * size, size))
+    ]
+    used = [{model.features[i] for i in some} for some in gains]
+    assert [raw[2] in names for names in used] == [False, True, True]
+    assert [all(is_raw(n) for n in names) for names in used] == [False, False, True]
+    assert "scores and 2 features" in model.reasons[0]
+    assert "3 features alone" in model.reasons[0]
+    # what the model says of validation weeks is what it says of them later; training weeks are out of sample
+    scored = score_tier2(model, noisy, schemes, "m")
+    both = scores.join(scored, on=["client_id", "as_of_date"], suffix="_final")
+    is_equal = both["scheme_score"] == both["scheme_score_final"]
+    assert is_equal.filter(both["split"] == "validation").all()
+    assert not is_equal.filter(both["split"] == "train").all()
 
 
 def test_without_labels_the_templates_stand_alone(world, inputs):
