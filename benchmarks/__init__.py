@@ -7,5 +7,6 @@ that may import ``snapml`` and, outside the tests, use a peer for a quantity the
 the clock, the processor's memory counter and its own temporary folder; never the user's data folder.
 
 ``world.py`` makes the transactions, ``windows.py``, ``networks.py`` and ``series.py`` measure one family of features
-each, ``explanations.py`` the explaining of scores, ``record.py`` holds the rows of the table, ``__main__.py`` runs one size in one process.
+each, ``explanations.py`` the explaining of scores, ``record.py`` holds the rows of the table, ``__main__.py`` runs
+parts of one size in one process.
 """
