@@ -242,7 +242,7 @@ class ModelConfig(_Frozen):
         (0.0, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0), description="Weights tried per pillar on validation weeks."
     )
     negative_ratio: Annotated[int, Field(ge=1)] = Field(
-        60,
+        200,
         description="Negative rows kept per positive in training; the rest is dropped by seeded sampling.",
     )
     train_week_stride: Annotated[int, Field(ge=1)] = Field(
@@ -783,7 +783,7 @@ def load_config(profile: Profile | str) -> Config:
         return Config(
             profile=profile,
             features=FeatureConfig(tsfresh_sample_clients=400),
-            models=ModelConfig(trees=300, negative_ratio=40, bootstrap_samples=300, tuning_trials=4),
+            models=ModelConfig(trees=300, bootstrap_samples=300, tuning_trials=4),
             evaluation=EvaluationConfig(bootstrap_samples=300, experiment_samples=100, refit_clients=3_000),
             simulation=SimulationConfig(clients=50_000, days=546, launderer_ratio=0.02),
         )
