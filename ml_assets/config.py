@@ -14,7 +14,7 @@ import sys
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import (
@@ -200,6 +200,13 @@ class FeatureConfig(_Frozen):
     shift_minimum_count: Annotated[int, Field(ge=1)] = Field(
         5, description="Transactions each of two periods needs before their distributions are compared."
     )
+
+    def meaning(self) -> dict[str, Any]:
+        """The knobs that decide what a feature's value means, as plain values.
+
+        tsfresh's are left out: they say how characteristics are found, and what was found is frozen with a model.
+        """
+        return {k: v for k, v in self.model_dump(mode="json").items() if not k.startswith("tsfresh_")}
 
 
 class RuleScoreConfig(_Frozen):

@@ -16,7 +16,7 @@ import hashlib
 import os
 import platform
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -95,16 +95,21 @@ def config_hash(config: Config) -> str:
     return _sha(pack_json(config.model_dump(mode="json", include=set(MODEL_SECTIONS))))
 
 
-def feature_contract_hash(contracts: Iterable[TableContract]) -> str:
-    """Hash of what features mean: address, name, type, unit and formula of every column, in table order.
+def feature_contract_hash(contracts: Iterable[TableContract], knobs: Mapping[str, Any]) -> str:
+    """Hash of what features mean: address, name, type, unit and formula of every column, in table order, and knobs.
 
-    Wording of descriptions does not count; a changed formula does.
+    Wording of descriptions does not count; a changed formula does, and so does a changed window, threshold or choice
+    of peers.
+
+    Parameters
+    ----------
+    knobs : :meth:`ml_assets.config.FeatureConfig.meaning`.
     """
     meaning = [
         [c.address, [[f.name, f.dtype, f.unit, f.formula, f.null_rule or ""] for f in c.features]]
         for c in sorted(contracts, key=lambda c: c.address)
     ]
-    return _sha(pack_json(meaning))
+    return _sha(pack_json([meaning, dict(knobs)]))
 
 
 def hash_files(paths: Sequence[Path], root: Path) -> str:

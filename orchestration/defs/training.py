@@ -71,7 +71,7 @@ MODULES = {
 CONTRACTS: dict[str, TableContract] = {pillar: module.CONTRACT for pillar, module in MODULES.items()}
 """Feature contract by pillar key."""
 
-FEATURE_HASH = feature_contract_hash(CONTRACTS.values())
+FEATURE_HASH = feature_contract_hash(CONTRACTS.values(), CONFIG.features.meaning())
 WORK = SETTINGS.models / "work"
 """Parts of the model under training; a saved model never changes, this folder does."""
 

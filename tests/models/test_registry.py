@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from modelling_world import World, all_features, train
 
+from ml_assets.config import FeatureConfig
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.models import pipeline, registry
 from ml_assets.models.registry import RegistryError
@@ -175,9 +176,14 @@ def test_feature_hash_follows_meaning_not_wording():
         column = {"name": "f_ratio", "dtype": "number", "description": "d", "formula": "a / b"} | changes
         return TableContract("features", "feat", "One row.", (), (Column(**column),))
 
-    plain = registry.feature_contract_hash([contract()])
-    assert plain == registry.feature_contract_hash([contract(description="other words")])
-    assert plain != registry.feature_contract_hash([contract(formula="b / a")])
+    knobs = FeatureConfig().meaning()
+    plain = registry.feature_contract_hash([contract()], knobs)
+    assert plain == registry.feature_contract_hash([contract(description="other words")], knobs)
+    assert plain != registry.feature_contract_hash([contract(formula="b / a")], knobs)
+    # a sample for finding tsfresh's characteristics changes no feature that is there; other peers do
+    for changed, is_same in (({"tsfresh_sample_clients": 7}, True), ({"peers_by_segment": True}, False)):
+        other = FeatureConfig().model_copy(update=changed).meaning()
+        assert (plain == registry.feature_contract_hash([contract()], other)) is is_same
 
 
 def test_code_hash_follows_content_and_name(tmp_path):
