@@ -187,6 +187,7 @@ def fit_grouped(
     monotone: int = 0,
     score_held_out: bool = True,
     is_committee: bool = False,
+    hidden: Sequence[int] = (),
 ) -> tuple[Boost, NDArray[np.float64]]:
     """Fit a booster and the out-of-fold margins of its rows.
 
@@ -201,6 +202,8 @@ def fit_grouped(
     monotone : 1 forces the score to rise with every feature.
     score_held_out : False spares the out-of-fold boosters where only the final one is wanted; margins are NaN then.
     is_committee : the folds' boosters together are the model; needs ``score_held_out``.
+    hidden : columns no booster may read. They are without any value in training, and what is never split on is not
+        read in scoring, so that models with other hidden columns share one table.
 
     Returns
     -------
@@ -212,6 +215,11 @@ def fit_grouped(
     numbers, held_out = _folds(fold, is_fit)
     count = len(numbers)
 
+    def of(rows: NDArray[np.bool_]) -> NDArray[np.float32]:
+        part = matrix[rows]
+        part[:, list(hidden)] = np.nan
+        return part
+
     def one(k: int) -> tuple[int, NDArray[np.float64], xgb.Booster | None]:
         train = is_fit & (fold != numbers[k])
         rounds = max(1, config.trees // 2)
@@ -219,12 +227,11 @@ def fit_grouped(
         rest = train & ~inner
         # with two folds nothing is left to stop on: half the rounds then
         if count > 2 and _has_both(target[rest]) and _has_both(target[inner]):
-            _, rounds = _fit(
-                matrix[rest], target[rest], config.trees, config, depth, monotone, (matrix[inner], target[inner])
-            )
+            stop_on = of(inner), target[inner]
+            _, rounds = _fit(of(rest), target[rest], config.trees, config, depth, monotone, stop_on)
         if not score_held_out:
             return rounds, np.full(int(held_out[k].sum()), np.nan), None
-        booster, _ = _fit(matrix[train], target[train], rounds, config, depth, monotone)
+        booster, _ = _fit(of(train), target[train], rounds, config, depth, monotone)
         return rounds, _margin(booster, matrix[held_out[k]]), booster
 
     results = Parallel(n_jobs=config.parallel_fits, prefer="threads")(delayed(one)(k) for k in range(count))
@@ -235,7 +242,7 @@ def fit_grouped(
     if is_committee:
         members = [b for _, _, b in results if b is not None]
         return Boost(members[0], log_rate, rounds, features, tuple(members[1:]), settings), margins + log_rate
-    booster, _ = _fit(matrix[is_fit], target[is_fit], rounds, config, depth, monotone)
+    booster, _ = _fit(of(is_fit), target[is_fit], rounds, config, depth, monotone)
     return Boost(booster, log_rate, rounds, features, (), settings), margins + log_rate
 
 

@@ -330,7 +330,8 @@ def fit_tier2(
     measured: dict[str, float] = {}
     if data.can_supervise and kept:
         knobs = config.model_copy(update={"depth": config.scheme_depth, **(settings or {})})
-        matrix = matrix[:, [names.index(n) for n in kept]]
+        if dropped:
+            matrix = matrix[:, [i for i, n in enumerate(names) if n not in dropped]]
         boost, margin, told = _fit_committees(data, matrix, kept, views, knobs)
         reasons += told
         probability = expit(margin)
@@ -382,25 +383,21 @@ def _fit_committees(
     train = data.is_train
     committees, margins, told = [], [], []
     for name, seen in (sets or {"all inputs": list(names)}).items():
-        # a column without any value is split on by no tree, so members of all views read one table
-        hidden = [i for i, n in enumerate(names) if n not in set(seen)]
-        part = matrix.copy() if hidden else matrix
-        part[:, hidden] = np.nan
         committee, margin = fit_grouped(
-            part[train],
-            data.is_positive[train],
-            data.fold[train],
-            data.is_fit[train],
+            matrix,
+            data.is_positive,
+            data.fold,
+            data.is_fit,
             data.log_rate,
             tuple(names),
             config,
             is_committee=True,
+            hidden=[i for i, n in enumerate(names) if n not in set(seen)],
         )
-        whole = np.empty(len(matrix))
-        whole[train], whole[~train] = margin, committee.margin(part[~train])
+        margin[~train] = committee.margin(matrix[~train])
         committees.append(committee)
-        margins.append(whole)
-        told.append(f"{_out_of_sample_precision(data, whole):.4f} from {name}")
+        margins.append(margin)
+        told.append(f"{_out_of_sample_precision(data, margin):.4f} from {name}")
     if len(committees) == 1:
         return committees[0], margins[0], []
     model, mean = merge(committees), np.mean(margins, axis=0)

@@ -280,6 +280,20 @@ def _out_of_sample_wide(warehouse: Warehouse) -> pl.DataFrame:
     return widen({p: warehouse.read(f"from {c.address}") for p, c in TIER1_OOF.items()})
 
 
+def _tier2_design(warehouse: Warehouse, weeks: list[date]) -> tuple[pl.DataFrame, pl.DataFrame, list[set[str]]]:
+    """Tier 2's inputs, scheme scores, and the features of P1-P5 in each committee's view.
+
+    In a function of its own, so that the tables it reads do not stand in memory beside their sum while tier 2 trains.
+    """
+    indicators = read_weeks(warehouse, CONTRACTS[SCHEME_PILLAR].address, weeks)
+    tier1 = {p: Tier1Model.from_files(p, read_folder(WORK / f"tier1_{p}")) for p in PILLARS}
+    leading = [leading_features(tier1, count) for count in sorted(set(CONFIG.models.scheme_raw_features))]
+    raw = leading[-1]
+    features = {p: read_columns(warehouse, p, names, weeks) for p, names in raw.items()}
+    design, schemes = tier2_inputs(_out_of_sample_wide(warehouse), indicators, CONFIG.models, features, raw)
+    return design, schemes, [{name for names in some.values() for name in names} for some in leading]
+
+
 @dg.asset(
     key=["models", TIER2_OOF.name],
     deps=[*(["models", c.name] for c in TIER1_OOF.values()), *weekly(*feature_keys(*CONTRACTS), LABELS_KEY)],
@@ -294,14 +308,7 @@ def _out_of_sample_wide(warehouse: Warehouse) -> pl.DataFrame:
 def tier2_model(config: TuningConfig, warehouse: Warehouse) -> dg.MaterializeResult:
     """Fit tier 2."""
     plan, labels = read_plan(), read_labels(warehouse)
-    weeks = [*plan.train_weeks, *plan.validation_weeks]
-    indicators = read_weeks(warehouse, CONTRACTS[SCHEME_PILLAR].address, weeks)
-    tier1 = {p: Tier1Model.from_files(p, read_folder(WORK / f"tier1_{p}")) for p in PILLARS}
-    leading = [leading_features(tier1, count) for count in sorted(set(CONFIG.models.scheme_raw_features))]
-    views = [{name for names in some.values() for name in names} for some in leading]
-    raw = leading[-1]
-    features = {p: read_columns(warehouse, p, names, weeks) for p, names in raw.items()}
-    design, schemes = tier2_inputs(_out_of_sample_wide(warehouse), indicators, CONFIG.models, features, raw)
+    design, schemes, views = _tier2_design(warehouse, [*plan.train_weeks, *plan.validation_weeks])
     smallest = design.select(c for c in design.columns if not is_raw(c) or c in views[0])
     tuning = _tuned("tier2", smallest, labels, plan, config.retune, CONFIG.models.scheme_depth)
     model, scores = fit_tier2(design, schemes, labels, plan, CONFIG.models, tuning.settings, views)

@@ -115,7 +115,9 @@ def test_merged_committees_are_the_mean_of_both():
     half = x.copy()
     half[:, 0] = np.nan
     first, _ = fit(x, y, fold, is_committee=True)
-    second, _ = fit(half, y, fold, is_committee=True)
+    second, margin = fit(x, y, fold, is_committee=True, hidden=[0])
+    _, without = fit(half, y, fold, is_committee=True)
+    assert (margin == without).all()
     both = merge([first, second])
     assert len(both.members) == 8
     # who never saw a column does not read it
