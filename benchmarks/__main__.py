@@ -23,6 +23,11 @@ PARTS = ("additive", "windows", "networks", "series", "explanations", "weeks", "
 def line(row: Row) -> str:
     """One row as text for the terminal."""
     seconds = "" if row.seconds is None else f"{row.seconds:9.3f} s"
+    if row.gib is not None:
+        colour = {True: "green", False: "red", None: "default"}[row.met]
+        seconds = f"[{colour}]{row.gib:9.2f} GiB[/{colour}]" + (
+            "" if row.target is None else f" (asked ≤ {row.target:g})"
+        )
     against = ""
     if row.peer_seconds is not None and row.ratio is not None:
         colour = {True: "green", False: "red", None: "default"}[row.met]
