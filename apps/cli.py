@@ -452,10 +452,6 @@ def _print_wide(shown: Table) -> None:
     (console if console.is_terminal else Console(file=sys.stdout, highlight=False, width=190)).print(shown)
 
 
-_BENCH_PARTS = ("additive", "windows", "networks", "series")
-_BENCH_PARTS_OF_ONE_SIZE = ("compile", "explanations", "weeks")
-
-
 @app.command()
 def bench(
     sizes: Annotated[str, typer.Option(help="transactions, several separated by commas")] = "1000000,10000000",
@@ -472,21 +468,24 @@ def bench(
     if not wanted:
         _fail(f"SIZES={sizes} names no number of transactions. Example: SIZES=1000000,10000000")
     _environment()
+    # the room is no installed package: it measures the product and is no part of it
+    sys.path.insert(0, str(ROOT))
+    from benchmarks.record import PARTS_BY_SIZE, PARTS_ONCE, growth, table
     from ml_assets.config import Settings
     from ml_assets.files import replace_file
 
+    named = [p for p in parts.split(",") if p]
+    if unknown := set(named) - {*PARTS_BY_SIZE, *PARTS_ONCE}:
+        _fail(f"PARTS: unknown {', '.join(sorted(unknown))}. Choose among {', '.join((*PARTS_BY_SIZE, *PARTS_ONCE))}.")
     reports = Settings().reports
     rows: list[dict] = []
     for place, size in enumerate(wanted):
         console.print(f"[bold]{size:,} transactions[/bold]")
-        # what does not depend on the size is measured once
-        chosen = [p for p in parts.split(",") if p] or [
-            *(_BENCH_PARTS_OF_ONE_SIZE if place == 0 else ()),
-            *_BENCH_PARTS,
-        ]
+        chosen = named or [*(PARTS_ONCE if place == 0 else ()), *PARTS_BY_SIZE]
+        # the transactions first, then a process for each part, so that its memory is its own
+        first = [""] if set(chosen) & set(PARTS_BY_SIZE) else []
         with tempfile.TemporaryDirectory(prefix="bcrs-bench-") as folder:
-            # the transactions first, then a process for each part, so that its memory is its own
-            for part in ("", *chosen):
+            for part in (*first, *chosen):
                 out = Path(folder) / "rows.json"
                 command = [sys.executable, "-m", "benchmarks", "--size", str(size), "--out", str(out)]
                 command += ["--parts", part, "--keep", folder]
@@ -494,10 +493,6 @@ def bench(
                     what = f"part {part} of the benchmark" if part else "making the transactions"
                     _fail(f"{what} with {size:,} did not end; see above. Smaller: make bench SIZES=1000000")
                 rows += json.loads(out.read_text())
-    # the room is no installed package: it measures the product and is no part of it
-    sys.path.insert(0, str(ROOT))
-    from benchmarks.record import growth, table
-
     rows += growth(rows, wanted)
     target = replace_file(reports / "benchmark.json", json.dumps(rows, indent=2, ensure_ascii=False))
     _print_wide(table(rows))

@@ -15,22 +15,20 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.record import Recorder, Row
+from benchmarks.record import COLOURS, PARTS_BY_SIZE, PARTS_ONCE, Recorder, Row
 
-PARTS = ("additive", "windows", "networks", "series", "explanations", "weeks", "compile")
+PARTS = (*PARTS_BY_SIZE, *PARTS_ONCE)
 
 
 def line(row: Row) -> str:
     """One row as text for the terminal."""
     seconds = "" if row.seconds is None else f"{row.seconds:9.3f} s"
+    colour = COLOURS[row.met]
     if row.gib is not None:
-        colour = {True: "green", False: "red", None: "default"}[row.met]
-        seconds = f"[{colour}]{row.gib:9.2f} GiB[/{colour}]" + (
-            "" if row.target is None else f" (asked ≤ {row.target:g})"
-        )
+        bound = "" if row.target is None else f" (asked ≤ {row.target:g})"
+        seconds = f"[{colour}]{row.gib:9.2f} GiB[/{colour}]{bound}"
     against = ""
     if row.peer_seconds is not None and row.ratio is not None:
-        colour = {True: "green", False: "red", None: "default"}[row.met]
         bound = "" if row.target is None else f" (asked {'≤' if row.most else '≥'} {row.target:.3g})"
         against = f"  [{colour}]{row.ratio:8.2f}×[/{colour}]{bound} {row.peer} {row.peer_seconds:.3f} s"
     elif row.peer:
@@ -61,7 +59,7 @@ def main() -> None:
         root = Path(folder)
         if "compile" in parts:
             cold.compile_seconds(record, root)
-        if not parts or {"additive", "windows", "networks", "series"} & set(parts):
+        if not parts or set(PARTS_BY_SIZE) & set(parts):
             place = arguments.keep or root
             place.mkdir(parents=True, exist_ok=True)
             file = place / f"bench_{arguments.size}.duckdb"

@@ -41,6 +41,6 @@ def committee_contributions(record: Recorder) -> None:
     record.add(
         Row("TreeSHAP values of a committee", f"{ROWS:,} rows, {trees} trees of depth {config.depth}", seconds,
             "XGBoost pred_contribs", taken * ROWS / PEER_ROWS, equal=gap <= 1e-5,
-            note=f"tables made, both on all cores; XGBoost on {PEER_ROWS:,} rows took {taken:.1f} s, extrapolated "
-            f"linearly; largest difference {gap:.0e} (XGBoost sums in single precision)")
+            note=f"leaf tables made before, once a model; both on all cores; XGBoost on {PEER_ROWS:,} rows took "
+            f"{taken:.1f} s, extrapolated linearly; largest difference {gap:.0e} (XGBoost sums in single precision)")
     )  # fmt: skip

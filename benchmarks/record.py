@@ -18,6 +18,15 @@ MEMORY_GIB: Final = 8
 """What the product may hold at any size of the benchmark."""
 
 
+COLOURS: Final = {True: "green", False: "red", None: "default"}
+"""Colour on the terminal by whether a target is met."""
+
+PARTS_BY_SIZE: Final = ("additive", "windows", "networks", "series")
+"""Parts that measure the made transactions."""
+PARTS_ONCE: Final = ("compile", "explanations", "weeks")
+"""Parts measured at the first size only."""
+
+
 @dataclass
 class Row:
     """One line of ``benchmark.json``.
@@ -152,7 +161,7 @@ def table(rows: list[dict[str, Any]]) -> Table:
     for heading in ("what", "on", "seconds", "GiB", "peer", "peer seconds", "ratio", "asked", "values"):
         shown.add_column(heading, overflow="fold")
     for r in rows:
-        colour = {True: "green", False: "red"}.get(r["met"], "default")
+        colour = COLOURS[r["met"]]
         asked = "" if r["target"] is None else f"{'≤' if r['most'] else '≥'} {r['target']:.3g}"
         shown.add_row(
             r["name"],

@@ -7,8 +7,8 @@ For each fold k the rounds are found by early stopping on fold k+1, then a boost
 with that many rounds and scores fold k. The final booster trains on everything with the median of the rounds.
 With ``is_committee`` the boosters of the folds are the model and their mean margin is its score: each saw another
 part of the clients, which is what bagging averages over (Breiman 1996, "Bagging predictors"; with the folds as parts:
-Parmanto, Munro and Doyle 1996), and no further fit is needed. Committees that saw different columns
-are one model by :func:`merge`.
+Parmanto, Munro and Doyle 1996), and no further fit is needed. Committees that saw different columns are one model by
+:func:`merge`.
 
 Negatives are sampled; the log of the sampling rate is added to every margin, which undoes it exactly for odds
 (prior correction: King and Zeng 2001, "Logistic regression in rare events data", eq. 7). One thread per fit, fits
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from scipy.special import expit
 
 from ml_assets.config import ModelConfig
 from ml_assets.models.parts import in_parts
-from ml_assets.models.tree_shap import tables_of
+from ml_assets.models.tree_shap import TreeTables, tables_of
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,13 @@ class Boost:
 
         The last column is the base, set so that each row sums to :meth:`margin` exactly.
         """
-        tables = tables_of(self.members)
-        parts = in_parts(tables.contributions, matrix) / len(self.members)
+        parts = in_parts(self._tables.contributions, matrix) / len(self.members)
         return np.column_stack([parts, self.margin(matrix) - parts.sum(axis=1)])
+
+    @cached_property
+    def _tables(self) -> TreeTables:
+        # weeks are explained a few at a time, and the members' trees are the same for all of them
+        return tables_of(self.members)
 
 
 _SETTINGS = ("learning_rate", "minimum_child_weight", "l2_penalty", "row_sample_ratio", "column_sample_ratio")

@@ -373,16 +373,17 @@ def _fit_committees(
 
     Log-odds, shape (rows,), are out-of-fold in training weeks and the whole model's after them.
     """
-    sets: dict[str, list[str]] = {}
+    sets: dict[str, set[str]] = {}
     for view in views:
-        seen = [n for n in names if not is_raw(n) or n in view]
+        seen = {n for n in names if not is_raw(n) or n in view}
+        # where few features are left, a wider view is the narrower one again: one committee for both
         sets[f"scores and {sum(map(is_raw, seen))} features"] = seen
-    alone = [n for n in names if views and is_raw(n) and n in views[-1]]
+    alone = {n for n in names if views and is_raw(n) and n in views[-1]}
     if alone:
         sets[f"{len(alone)} features alone"] = alone
     train = data.is_train
     committees, margins, told = [], [], []
-    for name, seen in (sets or {"all inputs": list(names)}).items():
+    for name, seen in (sets or {"all inputs": set(names)}).items():
         committee, margin = fit_grouped(
             matrix,
             data.is_positive,
@@ -392,7 +393,7 @@ def _fit_committees(
             tuple(names),
             config,
             is_committee=True,
-            hidden=[i for i, n in enumerate(names) if n not in set(seen)],
+            hidden=[i for i, n in enumerate(names) if n not in seen],
         )
         margin[~train] = committee.margin(matrix[~train])
         committees.append(committee)

@@ -93,6 +93,8 @@ def tables_of(boosters: Sequence[xgb.Booster]) -> TreeTables:
         for tree in content["learner"]["gradient_booster"]["model"]["trees"]:
             left, right, cover = tree["left_children"], tree["right_children"], tree["sum_hessian"]
             inner = {n: i for i, n in enumerate(n for n in range(len(left)) if left[n] >= 0)}
+            if len(inner) >= 2**DEEPEST:
+                raise ValueError(f"A tree has {len(inner)} splits; TreeSHAP tables hold trees of depth {DEEPEST}.")
             # a node's way down: per feature the bits of its nodes, of those left to the left, and the rows' share
             stack: list[tuple[int, dict[int, tuple[int, int, float]]]] = [(0, {})]
             while stack:
@@ -108,8 +110,6 @@ def tables_of(boosters: Sequence[xgb.Booster]) -> TreeTables:
                 for child, is_left in ((left[node], True), (right[node], False)):
                     part = cover[child] / cover[node] if cover[node] > 0 else 0.0
                     stack.append((child, {**path, f: (nodes | bit, ways | (bit if is_left else 0), share * part)}))
-            if len(inner) >= 2**DEEPEST:
-                raise ValueError(f"A tree has {len(inner)} splits; TreeSHAP tables hold trees of depth {DEEPEST}.")
             feature += [tree["split_indices"][n] for n in inner]
             threshold += [tree["split_conditions"][n] for n in inner]
             default += [bool(tree["default_left"][n]) for n in inner]
