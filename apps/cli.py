@@ -38,6 +38,8 @@ def _environment(profile: str | None = None, source: str | None = None) -> None:
     os.environ["BCRS_DAGSTER_EVENTS"] = str(settings.dagster_home / "events")
     # idle threads must not spin: two cores are shared by DuckDB, polars and the fits
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # the weeks of one asset, and what a run plans, reach the event log in one transaction
+    os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(ROOT / "orchestration" / "dagster.yaml", settings.dagster_home / "dagster.yaml")
     if source is not None:
@@ -108,9 +110,17 @@ def _main_job(profile: str, source: str, job: str | None = None, note: str = "")
 
 
 def _run_locked(reports: Path, job: str | None, note: str) -> None:
-    import dagster as dg
+    from apps.dbt_command import standing_by
 
+    # before the definitions: dbt gets ready on another core while they load
+    with standing_by(ROOT / "dbt_project"):
+        _run_stages(reports, job, note)
+
+
+def _run_stages(reports: Path, job: str | None, note: str) -> None:
     with console.status("loading definitions ..."):
+        import dagster as dg
+
         from orchestration.main_job import StageFailedError, run_job, run_main_job
         from orchestration.summary import write_summary
     with dg.DagsterInstance.get() as instance:

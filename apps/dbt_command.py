@@ -4,27 +4,30 @@ dbt reads its whole project again, some eight seconds, where the profile differs
 path of the warehouse is part of the profile: a parse in the checkout would be of use to one data folder only. The
 parse itself does not depend on the path, and ``ensure_manifest`` has seen to it that it fits the project's files.
 
-What is left before the first statement is imports and reading the parse, four seconds on one core. With ``--stand-by
-<socket> <process>`` a process does both ahead and then waits for one call, as long as that other process lives; a
-call that finds such a process (:func:`ml_assets.config.dbt_stand_by`) hands it its arguments, folder, environment and
-output, and ends with its exit code. Without one, or where it has gone, the call does all by itself: a stand-by saves
-time and decides nothing.
+What is left before the first statement is imports, reading the parse and building what dbt builds once a process, seven
+seconds on one core. With ``--stand-by <socket> <process>`` a process does all that ahead and then waits for calls, as
+long as that other process lives. A call that finds such a process (:func:`ml_assets.config.dbt_stand_by`) hands over
+its arguments, folder, environment and output; a fork of the waiting process makes the call, and the call ends with its
+exit code. Without one, or where it has gone, the call does all by itself: a stand-by saves time and decides nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib
+import io
 import json
 import os
 import signal
 import socket
+import subprocess
 import sys
+import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ml_assets.config import DBT_PARSE, dbt_stand_by, dbt_target
+from ml_assets.config import DBT_PARSE, DBT_STAND_BY, dbt_stand_by, dbt_target
 
 if TYPE_CHECKING:
     from dbt.cli.main import dbtRunner
@@ -43,17 +46,22 @@ def main() -> None:
         sys.exit(_stand_by(Path(arguments[1]), int(arguments[2])))
     waiting = dbt_stand_by()
     code = _hand_over(waiting, arguments) if waiting is not None else None
-    sys.exit(_call(_runner(), arguments) if code is None else code)
+    sys.exit(_call(_runner(_parse()), arguments) if code is None else code)
 
 
-def _runner() -> dbtRunner:
+def _parse() -> bytes | None:
+    """The parse in the target folder of this process; None where there is none."""
+    parsed = dbt_target() / DBT_PARSE
+    return parsed.read_bytes() if parsed.exists() else None
+
+
+def _runner(parse: bytes | None) -> dbtRunner:
     from dbt.cli.main import dbtRunner
     from dbt.contracts.graph.manifest import Manifest
 
-    parsed = dbt_target() / DBT_PARSE
     manifest = None
-    if parsed.exists():
-        manifest = Manifest.from_msgpack(parsed.read_bytes())
+    if parse is not None:
+        manifest = Manifest.from_msgpack(parse)
         manifest.build_flat_graph()
     return dbtRunner(manifest=manifest)
 
@@ -84,43 +92,91 @@ def _hand_over(waiting: Path, arguments: list[str]) -> int | None:
     return answer[0]
 
 
+@contextlib.contextmanager
+def standing_by(project: Path) -> Iterator[None]:
+    """Within this context a process waits for this process's dbt calls on the project; at its end none is left."""
+    # a short path: sockets have names of a hundred characters at most, data folders any
+    with tempfile.TemporaryDirectory(prefix="bcrs-dbt-") as folder:
+        at = Path(folder) / "calls"
+        process = subprocess.Popen(
+            [str(Path(sys.executable).parent / "bcrs-dbt"), "--stand-by", str(at), str(os.getpid())],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=project,
+        )
+        os.environ[DBT_STAND_BY] = str(at)
+        try:
+            yield
+        finally:
+            os.environ.pop(DBT_STAND_BY, None)
+            process.terminate()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
 def _stand_by(at: Path, parent: int) -> int:
-    """Get everything ready, wait for one call at the socket ``at``, make it; no longer than the parent lives."""
+    """Get everything ready, then have every call at the socket ``at`` made by a fork, as long as the parent lives."""
     with socket.socket(socket.AF_UNIX) as door:
         door.bind(str(at))
         # a call may come while this is still getting ready: it waits here and loses nothing
-        door.listen(1)
-        runner = _runner()
-        # dbt itself imports the adapter only once a call has begun
-        importlib.import_module("dbt.adapters.duckdb")
+        door.listen()
+        ready = _parse()
+        runner = _runner(ready)
+        if ready is not None:
+            _warm_up(runner)
         door.settimeout(_WATCH_SECONDS)
-        while True:
+        while os.getppid() == parent:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(-1, os.WNOHANG)
             try:
                 line, _ = door.accept()
-                break
             except TimeoutError:
-                if os.getppid() != parent:
-                    return 0
-        # from here on another call has to look elsewhere
-        at.unlink(missing_ok=True)
-    with line:
-        line.setblocking(True)
-        head, streams, _, _ = socket.recv_fds(line, _LENGTH, 2)
-        call = json.loads(_exactly(line, int.from_bytes(head, "big")))
-        for descriptor, stream in enumerate(streams, start=1):
-            os.dup2(stream, descriptor)
-            os.close(stream)
-        os.chdir(call["folder"])
-        os.environ.clear()
-        os.environ.update(call["environment"])
-        ended = threading.Event()
-        threading.Thread(target=_stop_with, args=(line, ended), daemon=True).start()
-        code = _call(runner, call["arguments"])
-        ended.set()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        with contextlib.suppress(OSError):
-            line.sendall(bytes([code]))
+                continue
+            with line:
+                # a fork, because dbt keeps much of a call in its modules: every call meets the state made ready
+                if os.fork() == 0:
+                    code = 2
+                    try:
+                        door.close()
+                        code = _answer(line, runner, ready)
+                    finally:
+                        os._exit(code)
+    return 0
+
+
+def _warm_up(runner: dbtRunner) -> None:
+    # builds the adapter and the schemas of dbt's configuration without a statement to the warehouse
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        places = ["--log-path", folder, "--target-path", folder, "--profiles-dir", "."]
+        runner.invoke(["--quiet", "--no-write-json", "list", "--resource-type", "seed", *places])
+
+
+def _answer(line: socket.socket, runner: dbtRunner, ready: bytes | None) -> int:
+    """Make the call that comes over ``line`` with its arguments, folder, environment and output; its exit code."""
+    line.setblocking(True)
+    head, streams, _, _ = socket.recv_fds(line, _LENGTH, 2)
+    call = json.loads(_exactly(line, int.from_bytes(head, "big")))
+    for descriptor, stream in enumerate(streams, start=1):
+        os.dup2(stream, descriptor)
+        os.close(stream)
+    os.chdir(call["folder"])
+    os.environ.clear()
+    os.environ.update(call["environment"])
+    parse = _parse()
+    if parse != ready:
+        # the project has been parsed anew since
+        runner = _runner(parse)
+    ended = threading.Event()
+    threading.Thread(target=_stop_with, args=(line, ended), daemon=True).start()
+    code = _call(runner, call["arguments"])
+    ended.set()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        line.sendall(bytes([code]))
     return code
 
 

@@ -915,7 +915,11 @@ def dbt_target() -> Path:
     return Path(os.environ.get("DBT_TARGET_PATH", "target"))
 
 
+DBT_STAND_BY = "BCRS_DBT_STAND_BY"
+"""Environment variable that names the socket of a process that waits for dbt calls."""
+
+
 def dbt_stand_by() -> Path | None:
-    """Socket of a process that waits to make the next dbt call (``BCRS_DBT_STAND_BY``); None where nobody waits."""
-    named = os.environ.get("BCRS_DBT_STAND_BY")
+    """Socket of a process that waits for dbt calls (:data:`DBT_STAND_BY`); None where nobody waits."""
+    named = os.environ.get(DBT_STAND_BY)
     return Path(named) if named else None

@@ -2,15 +2,17 @@
 
 A backfill writes an event per asset and week. Dagster's consolidated SQLite log makes an engine, a connection and a
 freshly compiled statement for each of them, which costs more than the week's features of a small bank. This class
-changes only how connections are made; tables, migrations and queries are Dagster's.
+changes only how connections are made and that a batch is one transaction; tables, migrations and queries are Dagster's.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
-from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage
+from dagster import EventLogEntry
+from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS
+from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage, SqlEventLogStorageTable
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from sqlalchemy import Connection, Engine, create_engine, event
 
@@ -36,6 +38,32 @@ class PooledSqliteEventLogStorage(ConsolidatedSqliteEventLogStorage):
     def _connect(self) -> Iterator[Connection]:
         with self._engine.connect() as connection, connection.begin():
             yield connection
+
+    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
+        """Store events that belong together in one transaction, as ``store_event`` would one after the other.
+
+        Dagster hands over the weeks of one asset, or what a run plans, where ``DAGSTER_EVENT_BATCH_SIZE`` is set. The
+        table of assets holds one row an asset with its newest event, so only the last event of each is written there.
+        """
+        rows = SqlEventLogStorageTable
+        with self._connect() as conn:
+            numbered = conn.execute(
+                rows.insert().returning(rows.c.id, sort_by_parameter_order=True),
+                [self._event_to_row(e) for e in events],
+            )
+            ids = list(numbered.scalars())
+            of_assets = [
+                (e, i)
+                for e, i in zip(events, ids, strict=True)
+                if e.dagster_event_type in ASSET_EVENTS and e.get_dagster_event().asset_key
+            ]
+            self._store_asset_event_tags(conn, [e for e, _ in of_assets], [i for _, i in of_assets])
+            newest = {(e.dagster_event_type, e.get_dagster_event().asset_key): (e, i) for e, i in of_assets}
+            for event, number in newest.values():
+                self._store_asset_event(conn, event, number)
+        for event, number in zip(events, ids, strict=True):
+            if event.dagster_event_type in ASSET_CHECK_EVENTS:
+                self.store_asset_check_event(event, number)
 
     def has_table(self, table_name: str) -> bool:
         """Is the table there; asked of the file once, because Dagster asks with every event and tables stay."""

@@ -254,8 +254,6 @@ def _run_stages(instance: dg.DagsterInstance, listener: Listener) -> dict[str, d
     def timed(name: str, note: str, action: Callable[[], None]) -> None:
         listener.stage(name, note)
         started = time.perf_counter()
-        if name != "retrain":
-            AHEAD.renew_dbt()
         action()
         seconds[name] = round(time.perf_counter() - started, 2)
 

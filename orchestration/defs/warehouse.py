@@ -122,7 +122,6 @@ def dbt_staging(context: dg.AssetExecutionContext, dbt: DbtCommand, warehouse: W
     """Seeds, staging, quarantine and the unpartitioned intermediate tables."""
     with AHEAD.importing():
         yield from build_dbt(context, dbt, warehouse)
-    AHEAD.renew_dbt()
 
 
 @dbt_assets(

@@ -1,6 +1,8 @@
-"""A dbt call made by a process that stood by is the call itself: same output, same exit code, same folder."""
+"""A dbt call made by a process that stands by is the call itself: same output, same exit code, same folder."""
 
+import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ml_assets.config import search_path
+from apps.dbt_command import standing_by
+from ml_assets.config import DBT_PARSE, dbt_stand_by, search_path
 
 PROJECT = Path(__file__).resolve().parents[2] / "dbt_project"
 COMMAND = str(Path(sys.executable).parent / "bcrs-dbt")
@@ -23,19 +26,33 @@ def wait_for(is_true):
     assert is_true()
 
 
+def forks(at):
+    """Processes at work on a call: forks of the one that waits at ``at`` have its command line."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (place / "cmdline").read_bytes().split(b"\0")
+            state = (place / "stat").read_text().rpartition(")")[2].split()
+            if str(at).encode() in words and state[0] != "Z" and int(state[1]) != os.getpid():
+                found.append(int(place.name))
+    return found
+
+
 @pytest.fixture
 def waiting():
-    """A socket in a short folder and the process that waits there."""
-    with tempfile.TemporaryDirectory(prefix="bcrs-") as folder:
-        at = Path(folder) / "call"
-        process = subprocess.Popen([COMMAND, "--stand-by", str(at), str(os.getpid())], cwd=PROJECT)
+    """The socket at which a process waits."""
+    with standing_by(PROJECT):
+        at = dbt_stand_by()
         wait_for(at.exists)
-        yield at, process
-        process.kill()
-        process.wait()
+        yield at
+    assert dbt_stand_by() is None
+    assert not at.parent.exists()
 
 
-def call(arguments, folder, at=None, **kwargs):
+def call(arguments, folder, at=None, parse=PROJECT / "target" / DBT_PARSE):
+    (folder / "target").mkdir(exist_ok=True)
+    # as Dagster does: a call works in a folder of its own, on the project's parse
+    shutil.copy(parse, folder / "target" / DBT_PARSE)
     environment = {
         **os.environ,
         "PATH": search_path(),
@@ -48,27 +65,29 @@ def call(arguments, folder, at=None, **kwargs):
     if at is not None:
         environment["BCRS_DBT_STAND_BY"] = str(at)
     options = {"cwd": PROJECT, "env": environment, "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    return subprocess.Popen([COMMAND, *arguments], **options, **kwargs)
+    return subprocess.Popen([COMMAND, *arguments], **options)
 
 
-def test_the_call_is_made_in_the_waiting_process_and_ends_with_its_code(tmp_path, waiting):
-    at, process = waiting
-    good = call(["seed", "--select", "risk_aliases"], tmp_path, at)
-    said, _ = good.communicate(timeout=120)
-    assert good.returncode == 0, said
-    assert "risk_aliases" in said
-    assert (tmp_path / "bcrs.duckdb").exists()
-    assert process.wait(30) == 0
-    assert not at.exists()
-
-
-def test_a_failed_call_says_so_by_its_code(tmp_path, waiting):
-    at, process = waiting
+def test_every_call_is_made_by_who_waits_and_ends_with_its_code(tmp_path, waiting):
+    for _ in range(2):
+        good = call(["seed", "--select", "risk_aliases"], tmp_path, waiting)
+        said, _ = good.communicate(timeout=120)
+        assert good.returncode == 0, said
+        assert "risk_aliases" in said
+        assert (tmp_path / "bcrs.duckdb").exists()
     # the model's source is not there: dbt runs, the node fails
-    bad = call(["run", "--select", "stg_blacklist_parsed"], tmp_path, at)
+    bad = call(["run", "--select", "stg_blacklist_parsed"], tmp_path, waiting)
     said, _ = bad.communicate(timeout=120)
     assert bad.returncode == 1, said
-    assert process.wait(30) == 1
+    assert waiting.exists()
+
+
+def test_a_call_on_another_parse_is_not_made_with_the_one_made_ready(tmp_path, waiting):
+    broken = tmp_path / "broken"
+    broken.write_bytes(b"no parse")
+    asked = call(["list", "--resource-type", "seed"], tmp_path, waiting, broken)
+    said, _ = asked.communicate(timeout=120)
+    assert asked.returncode != 0, said
 
 
 def test_a_call_is_made_all_the_same_where_nobody_waits(tmp_path):
@@ -78,17 +97,15 @@ def test_a_call_is_made_all_the_same_where_nobody_waits(tmp_path):
     assert (tmp_path / "bcrs.duckdb").exists()
 
 
-def test_who_waits_stops_when_the_caller_is_killed(tmp_path, waiting):
-    at, process = waiting
+def test_the_call_stops_when_the_caller_is_killed(tmp_path, waiting):
     # all seeds take long enough to be interrupted
-    killed = call(["seed"], tmp_path, at)
-    # the call has been taken on when its socket is gone
-    wait_for(lambda: not at.exists())
-    time.sleep(0.5)
+    killed = call(["seed"], tmp_path, waiting)
+    wait_for((tmp_path / "bcrs.duckdb").exists)
+    assert forks(waiting)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
-    process.wait(60)
-    assert process.returncode is not None
+    wait_for(lambda: not forks(waiting))
+    assert waiting.exists()
 
 
 def test_who_waits_ends_with_the_process_that_asked_for_it():
