@@ -51,7 +51,7 @@ class PooledSqliteEventLogStorage(ConsolidatedSqliteEventLogStorage):
                 rows.insert().returning(rows.c.id, sort_by_parameter_order=True),
                 [self._event_to_row(e) for e in events],
             )
-            ids = list(numbered.scalars())
+            ids: list[int] = list(numbered.scalars())
             of_assets = [
                 (e, i)
                 for e, i in zip(events, ids, strict=True)
