@@ -1,4 +1,4 @@
-"""What one main job gets ready while it waits for another process: slow imports.
+"""What one main job gets ready while it waits for another process: slow imports, the record of models.
 
 Rule of this file: it saves time and decides nothing. A module that was not imported here is imported where it is used.
 """
@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ml_assets.contracts.expectations import great_expectations
-from ml_assets.models.tracking import quiet_mlflow
+from ml_assets.models.tracking import open_record
+from orchestration.defs.resources import SETTINGS
 
-_SLOW = ("mlflow.store.tracking.sqlalchemy_store", "tsfresh.feature_extraction", "networkit")
+_SLOW = ("matplotlib.figure", "tsfresh.feature_extraction", "networkit")
 """Modules that later steps import where they need them, and that take a second or more each."""
 
 
@@ -49,10 +50,11 @@ class Ahead:
 
 
 def _import_slow() -> None:
-    # whoever needs a module reports what is wrong with it
+    # whoever needs a module, or the record, reports what is wrong with it
     with contextlib.suppress(Exception):
         great_expectations()
-    quiet_mlflow()
+    with contextlib.suppress(Exception):
+        open_record(SETTINGS.models)
     for name in _SLOW:
         with contextlib.suppress(Exception):
             importlib.import_module(name)

@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from kneed import KneeLocator
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 from sklearn.cluster import DBSCAN, HDBSCAN, KMeans, MiniBatchKMeans
@@ -60,6 +59,9 @@ def knee(x: NDArray[Any], y: NDArray[Any], curve: str, direction: str) -> float 
     """Where the curve bends most, by Kneedle; None where it has no knee or fewer than three points."""
     if len(x) < 3 or np.ptp(y) == 0:
         return None
+    # brings a plotting library along, which takes longer to import than anything a main job needs of this file
+    from kneed import KneeLocator
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = KneeLocator(x, y, curve=curve, direction=direction).knee

@@ -56,28 +56,31 @@ def markdown_table(frame: pl.DataFrame, rows: int = 20) -> dg.MetadataValue:
 
 
 def distribution_picture(frame: pl.DataFrame, columns: Sequence[str], title: str) -> dg.MetadataValue:
-    """Small histograms of up to eight numeric columns, as an inline picture."""
+    """Small histograms of up to eight numeric columns, heights as log(1 + count), as an inline picture."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import NullLocator
 
     shown = [c for c in columns if frame[c].drop_nulls().len()][:8]
     if not shown:
         return dg.MetadataValue.md("*every column is null on this run*")
-    across = 4
+    across, width, height = 4, 0.85, 0.62
     down = -(-len(shown) // across)
-    # fixed margins: a computed layout takes ten times as long as the drawing
+    # all in one axes without ticks: an axes of its own for each histogram takes six times as long
     figure = Figure(figsize=(12, 2.3 * down))
-    figure.subplots_adjust(left=0.04, right=0.99, bottom=0.25 / down, top=1 - 0.35 / down, hspace=0.5, wspace=0.2)
+    axes = figure.add_axes((0.01, 0.0, 0.98, 1 - 0.3 / down), xlim=(0, across), ylim=(-down, 0))
+    axes.set_axis_off()
     figure.suptitle(title, fontsize=10)
     for at, name in enumerate(shown):
-        axes = figure.add_subplot(down, across, at + 1)
+        left, floor = at % across, -(at // across) - 0.85
         values = frame[name].drop_nulls().cast(pl.Float64).to_numpy()
-        # one filled outline and no minor ticks: forty bars and their ticks take most of the drawing
-        axes.stairs(*np.histogram(values[np.isfinite(values)], bins=40), fill=True, color="#3b6ea5")
-        axes.set_yscale("symlog", linthresh=1)
-        axes.yaxis.set_minor_locator(NullLocator())
-        axes.set_title(name, fontsize=7)
-        axes.tick_params(labelsize=6)
+        counts, edges = np.histogram(values[np.isfinite(values)], bins=40)
+        heights = floor + height * np.log1p(counts) / np.log1p(max(1, counts.max()))
+        axes.stairs(heights, np.linspace(left, left + width, len(edges)), baseline=floor, fill=True, color="#3b6ea5")
+        axes.plot([left, left + width], [floor, floor], color="black", linewidth=0.6)
+        axes.text(
+            left + width / 2, floor + height + 0.06, f"{name}  (highest {counts.max():,})", fontsize=7, ha="center"
+        )
+        for x, side, end in ((left, "left", edges[0]), (left + width, "right", edges[-1])):
+            axes.text(x, floor - 0.09, f"{end:.4g}", fontsize=6, ha=side)
     return picture(figure)
 
 
