@@ -195,11 +195,12 @@ class Warehouse(dg.ConfigurableResource):
 class _OpenFile:
     """A warehouse file as this process holds it, shared by connections that follow each other closely.
 
-    Opening a file of some hundred tables takes 40 ms, and a run of a small bank asks for hundreds of connections. An
-    open file keeps every other process out, so it is closed as soon as nobody has asked for a moment.
+    Opening and closing a file of some hundred tables takes 80 ms, and a run of a small bank asks for hundreds of
+    connections. An open file keeps every other process out, so it is closed when nobody has asked for a second: a
+    tenth of what others wait for it (see :func:`_open`).
     """
 
-    IDLE_SECONDS = 0.25
+    IDLE_SECONDS = 1.0
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -279,6 +280,11 @@ def _comment(con: duckdb.DuckDBPyConnection, contract: TableContract) -> None:
     def quoted(text: str) -> str:
         return "'" + text.replace("'", "''") + "'"
 
-    con.execute(f"comment on table {contract.address} is {quoted(contract.description)}")
-    for c in contract.columns:
-        con.execute(f'comment on column {contract.address}."{c.name}" is {quoted(f"{c.description} [{c.unit}]")}')
+    # in one call: a call each takes twice as long
+    con.execute(
+        f"comment on table {contract.address} is {quoted(contract.description)};"
+        + ";".join(
+            f'comment on column {contract.address}."{c.name}" is {quoted(f"{c.description} [{c.unit}]")}'
+            for c in contract.columns
+        )
+    )

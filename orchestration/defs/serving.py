@@ -7,6 +7,7 @@ is replaced as a whole by a rename, so a reader sees the old generation or the n
 from pathlib import Path
 
 import dagster as dg
+import duckdb
 
 from ml_assets.files import replacing
 from orchestration.defs.metadata import markdown_table, run_metadata
@@ -32,20 +33,19 @@ def publish(warehouse: Warehouse, target: Path) -> dict[str, int]:
             con.execute(f'create table published.{schema}."{name}" as from {schema}."{name}"')
             found = con.execute(f'select count(*) from published.{schema}."{name}"').fetchone()
             rows[f"{schema}.{name}"] = found[0] if found else 0
-            _copy_comments(con, schema, name)
+        _copy_comments(con)
         con.execute("detach published")
     return rows
 
 
-def _copy_comments(con: object, schema: str, name: str) -> None:
-    comments = con.execute(  # type: ignore[attr-defined]
-        "select column_name, comment from duckdb_columns() "
-        "where database_name = current_database() and schema_name = ? and table_name = ? and comment is not null",
-        [schema, name],
+def _copy_comments(con: duckdb.DuckDBPyConnection) -> None:
+    comments = con.execute(
+        "select schema_name, table_name, column_name, replace(comment, '''', '''''') from duckdb_columns() "
+        "where database_name = current_database() and schema_name in (select unnest(?)) and comment is not null",
+        [list(PUBLISHED_SCHEMAS)],
     ).fetchall()
-    for column, comment in comments:
-        text = str(comment).replace("'", "''")
-        con.execute(f'comment on column published.{schema}."{name}"."{column}" is \'{text}\'')  # type: ignore[attr-defined]
+    # in one call: a call each takes twice as long
+    con.execute(";".join(f'comment on column published.{s}."{t}"."{c}" is \'{text}\'' for s, t, c, text in comments))
 
 
 @dg.asset(
