@@ -26,8 +26,10 @@ $(VENV)/bin/uv:
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 
 $(VENV)/.run: pyproject.toml constraints.txt | $(VENV)/bin/uv
-	@echo "Installing pinned dependencies into $(VENV) (once, about half a minute) ..."
+	@echo "Installing pinned dependencies into $(VENV) (once, about a minute) ..."
 	@UV_COMPILE_BYTECODE=1 $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e .
+	@echo "Parsing SQL and compiling kernels (once, about a minute) ..."
+	@$(BIN)/bcrs prepare
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run

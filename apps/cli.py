@@ -233,11 +233,18 @@ def _segments_locked(reports: Path, credit: Path | None) -> None:
 
 @app.command()
 def prepare() -> None:
-    """Parse the dbt project, so that definitions load and tests find the manifest."""
+    """Parse the dbt project and compile the kernels, so that the first run waits for neither."""
     _environment()
     from orchestration.defs.warehouse import ensure_manifest
 
-    console.print(f"dbt manifest: {ensure_manifest()}")
+    with console.status("parsing the dbt project ..."):
+        console.print(f"dbt manifest: {ensure_manifest()}")
+    from rich.progress import track
+
+    from ml_assets.kernels import PARTS, compile_all
+
+    for name in track(compile_all(), "compiling kernels", total=len(PARTS), console=console):
+        console.print(f"compiled: {name}")
 
 
 @app.command()
