@@ -7,19 +7,21 @@ whole project again.
 
 import hashlib
 import shutil
+import textwrap
 from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import duckdb
 import polars as pl
-from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, dbt_assets
+from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliInvocation, dbt_assets
 
 from ml_assets.contracts.tables import REQUESTED_WEEKS
 from orchestration.ahead import AHEAD
 from orchestration.defs.partitions import AS_OF_WEEKS, weeks_of
-from orchestration.defs.resources import DBT_PROJECT, DbtCommand, Warehouse, release_files
+from orchestration.defs.resources import DBT_PROJECT, DbtCommand, Warehouse, WarehouseBusyError, release_files
 
 
 def ensure_manifest() -> Path:
@@ -60,10 +62,14 @@ class Translator(DagsterDbtTranslator):
 TRANSLATOR = Translator()
 MANIFEST = ensure_manifest()
 RETRY = dg.RetryPolicy(max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL)
+PROBLEMS = 10
+"""Rows of a failed test that its check result tells."""
+PROBLEM_LENGTH = 300
+"""Characters of one such row."""
 
 
 def build_dbt(context: dg.AssetExecutionContext, dbt: DbtCommand, warehouse: Warehouse) -> Iterator[Any]:
-    """Run ``dbt build`` on the step's selection, then add row counts and columns to what it reports.
+    """Run ``dbt build`` on the step's selection, then add to what it reports: row counts, columns, rows that failed.
 
     Unit tests are left to the test suite: they test the SQL, not this run's data. Counting waits for dbt to end,
     because dbt's process holds the warehouse file until then.
@@ -76,6 +82,8 @@ def build_dbt(context: dg.AssetExecutionContext, dbt: DbtCommand, warehouse: War
     for event in events:
         if isinstance(event, dg.Output) and event.output_name in measured:
             yield event.with_metadata({**(event.metadata or {}), **measured[event.output_name]})
+        elif isinstance(event, dg.AssetCheckResult) and not event.passed:
+            yield event.with_metadata({**event.metadata, **_problems(invocation, warehouse, event)})
         else:
             yield event
     error = invocation.get_error()
@@ -104,6 +112,42 @@ def _measure(context: dg.AssetExecutionContext, warehouse: Warehouse, outputs: l
                 "columns": len(found),
             }
     return measured
+
+
+def _problems(invocation: DbtCliInvocation, warehouse: Warehouse, check: dg.AssetCheckResult) -> dict[str, str]:
+    """The first rows that a failed test found, in words; dbt itself says only how many there are."""
+    test = invocation.manifest["nodes"][check.metadata["unique_id"].value]
+    written = invocation.target_path / "compiled" / test["package_name"] / test["original_file_path"]
+    if written.name != test["path"]:
+        # a test declared for a model has a file of its own in a folder named as the file that declares it
+        written /= test["path"]
+    if not written.exists():
+        # dbt has failed before it had the statement, and says so itself
+        return {}
+    sql = written.read_text(encoding="utf-8")
+    try:
+        with warehouse.connect() as con:
+            # in a fixed order, so that the same fault is told in the same words
+            found = con.sql(f"select * from (\n{sql}\n) order by all limit {PROBLEMS}")
+            problems = [_in_words(dict(zip(found.columns, row, strict=True)), sql) for row in found.fetchall()]
+    except (duckdb.Error, WarehouseBusyError) as error:
+        # the failed test is what has to be told, not that its rows could not be had
+        problems = [f"its rows could not be read: {error}"]
+    count = check.metadata.get("dagster_dbt/failed_row_count")
+    left = (count.value or 0) - PROBLEMS if isinstance(count, dg.IntMetadataValue) else 0
+    if left > 0:
+        problems.append(f"and {left} more")
+    return {"problems": "; ".join(problems)} if problems else {}
+
+
+def _in_words(row: dict[str, Any], sql: str) -> str:
+    if row.keys() == {"column_name", "rule", "rows_count", "example"}:
+        rows = f"{row['rows_count']} {'row' if row['rows_count'] == 1 else 'rows'}"
+        example = "" if row["example"] is None else f", for example by {row['example']}"
+        return f"{row['column_name']}: {row['rule']}, broken in {rows}{example}"
+    # columns that the test itself speaks of come first, as a row of fifty columns is cut
+    named = sorted(row, key=lambda name: name not in sql)
+    return textwrap.shorten(", ".join(f"{name} {row[name]}" for name in named), PROBLEM_LENGTH, placeholder=" ...")
 
 
 def request_weeks(warehouse: Warehouse, weeks: list[date]) -> None:
