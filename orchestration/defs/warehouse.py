@@ -94,24 +94,28 @@ def build_dbt(context: dg.AssetExecutionContext, dbt: DbtCommand, warehouse: War
 
 
 def _measure(context: dg.AssetExecutionContext, warehouse: Warehouse, outputs: list[str]) -> dict[str, dict[str, Any]]:
-    measured: dict[str, dict[str, Any]] = {}
+    addresses = {output: ".".join(context.asset_key_for_output(output).path) for output in outputs}
     with warehouse.connect() as con:
-        for output in outputs:
-            schema, name = context.asset_key_for_output(output).path
-            found = con.execute(
-                "select column_name, data_type, is_nullable from information_schema.columns "
-                "where table_schema = ? and table_name = ? order by ordinal_position",
-                [schema, name],
+        columns = dict(
+            con.execute(
+                "select schema_name || '.' || table_name, count(*) from duckdb_columns() "
+                "where database_name = current_database() group by all"
             ).fetchall()
-            if not found:
-                continue
-            rows = con.execute(f'select count(*) from "{schema}"."{name}"').fetchone()
-            measured[output] = {
-                "dagster/row_count": rows[0] if rows else 0,
-                "dagster/table_name": f"{schema}.{name}",
-                "columns": len(found),
-            }
-    return measured
+        )
+        rows = {
+            address: con.execute(f"select count(*) from {address}").fetchone()
+            for address in addresses.values()
+            if address in columns
+        }
+    return {
+        output: {
+            "dagster/row_count": found[0],
+            "dagster/table_name": address,
+            "columns": columns[address],
+        }
+        for output, address in addresses.items()
+        if (found := rows.get(address)) is not None
+    }
 
 
 def _problems(invocation: DbtCliInvocation, warehouse: Warehouse, check: dg.AssetCheckResult) -> dict[str, str]:
