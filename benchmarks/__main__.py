@@ -77,7 +77,7 @@ def main() -> None:
                 windows.everything(record, warehouse, size)
             if "networks" in parts:
                 graph, history = networks.whole_graphs(record, warehouse, size)
-                networks.vertex_and_fans(record, graph, size)
+                networks.vertex_and_fans(record, graph, history, size)
                 networks.cycles(record, graph, history, size)
             if "series" in parts:
                 series.characteristics(record, warehouse, size)
