@@ -8,6 +8,7 @@ rare and a second sort for them would cost more than the comparison.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final
@@ -292,6 +293,30 @@ def sorted_by_group(group, order, groups):  # type: ignore[no-untyped-def]
         out[place[group[row]]] = row
         place[group[row]] += 1
     return out
+
+
+ROWS_A_PART: Final = 50_000
+"""Rows a thread takes at a time: many times what starting it costs, few enough that busy clients spread over all."""
+
+
+def in_parts(work: Callable[[slice], tuple[NDArray[Any], ...]], rows: int) -> tuple[NDArray[Any], ...]:
+    """What ``work`` gives for rows ``0 .. rows - 1``, computed on consecutive parts of them side by side.
+
+    Parameters
+    ----------
+    work : arrays whose first axis is the rows of the slice it is given; it must let go of the interpreter's lock to
+        gain anything, and give a row the same values whatever rows stand beside it.
+    rows : pairs of a spine or transactions of a history; with none, ``work`` is asked once, for nothing.
+
+    Returns
+    -------
+    The arrays of all parts put together, the same bytes however many threads.
+    """
+    parts = [slice(low, min(low + ROWS_A_PART, rows)) for low in range(0, max(rows, 1), ROWS_A_PART)]
+    if len(parts) == 1:
+        return work(parts[0])
+    done = Parallel(n_jobs=cpu_count(), prefer="threads")(delayed(work)(part) for part in parts)
+    return tuple(np.concatenate(arrays) for arrays in zip(*done, strict=True))
 
 
 @dataclass(frozen=True)
