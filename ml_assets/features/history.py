@@ -72,18 +72,34 @@ class Codes:
 def _encode(column: pl.Series) -> Codes:
     """Codes of a text column: equal texts meet in a hash table, and only the distinct ones are sorted."""
     # a join, or the enumeration polars offers, takes three times as long where texts are many
-    column = column.rechunk()
     for seed in count():
-        group, first = _groups(column.hash(seed).to_numpy())
+        codes, first = _groups(column.hash(seed).to_numpy())
         distinct = column.gather(first)
         # two texts of one hash are the rarest of events; another seed then tells them apart
-        if distinct.gather(group).eq_missing(column).all():
+        if _is_text(column, distinct, codes):
             break
     order = distinct.arg_sort().to_numpy()  # a null comes first
     nulls = distinct.null_count()
     rank = np.empty(len(order), dtype=np.int32)
     rank[order] = np.arange(len(order), dtype=np.int32) - nulls
-    return Codes(rank[group], distinct.gather(order[nulls:]).to_numpy().astype(object))
+    _renumber(codes, rank)
+    return Codes(codes, distinct.gather(order[nulls:]).to_numpy().astype(object))
+
+
+def _is_text(column: pl.Series, distinct: pl.Series, group: NDArray[np.int32]) -> bool:
+    """Is every row of ``column`` the text of its group."""
+    # a million rows at a time: the texts of all rows once more would be fresh memory, which costs more than comparing
+    parts = range(0, len(column), 1_000_000)
+    return all(
+        distinct.gather(group[at : at + 1_000_000]).eq_missing(column.slice(at, 1_000_000)).all() for at in parts
+    )
+
+
+@njit(cache=True, nogil=True)
+def _renumber(codes, number):  # type: ignore[no-untyped-def]
+    """Replace each of ``codes`` by its ``number``, in place."""
+    for row in range(len(codes)):
+        codes[row] = number[codes[row]]
 
 
 @njit(cache=True, nogil=True)
