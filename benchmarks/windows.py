@@ -272,7 +272,7 @@ def _vertex(history: History, spine: Spine) -> pl.DataFrame:
     }
 
     def week(graph: graphs.WeekGraph, at: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
-        sides = graphs.side_statistics(graph)
+        sides = graphs.side_statistics(graph, recent_days=())
         position = graph.positions(node[at])
         return {
             name: p2._read(sides[column].to_numpy().astype(np.float64), position, np.nan)

@@ -541,28 +541,29 @@ def _side(start, order, cents, last_at, since):  # type: ignore[no-untyped-def]
     std = np.full(n, np.nan)
     hhi = np.full(n, np.nan)
     top = np.full(n, np.nan)
+    held = np.empty(max(0, np.max(start[1:] - start[:-1])) if n else 0, dtype=np.int64)
     for v in range(n):
         low, high = start[v], start[v + 1]
         count = high - low
         if count == 0:
             continue
         whole, largest = np.int64(0), np.int64(0)
-        for i in range(low, high):
-            value = cents[order[i]]
+        for i in range(count):
+            pair = order[low + i]
+            value = cents[pair]
+            held[i] = value  # the pairs of a payee lie apart: read them once
             whole += value
             largest = max(largest, value)
-            moment = last_at[order[i]]
             for k in range(len(since)):
-                if moment >= since[k]:
+                if last_at[pair] >= since[k]:
                     recent[k, v] += 1
         mean = whole / count
         squares = 0.0
         shares = 0.0
-        for i in range(low, high):
-            value = cents[order[i]]
-            squares += (value - mean) ** 2
+        for i in range(count):
+            squares += (held[i] - mean) ** 2
             if whole > 0:
-                shares += (value / whole) ** 2
+                shares += (held[i] / whole) ** 2
         degree[v], total[v] = count, whole
         if count > 1:
             std[v] = np.sqrt(squares / count)

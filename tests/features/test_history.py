@@ -221,3 +221,30 @@ def test_window_equals_a_filter(rows: list[tuple[str, int]], days: int, gap: int
         )
         assert window(history, client, days, gap) == [t for _, t in expected]
     assert np.array_equal(np.diff(history.starts), np.bincount(history.client, minlength=len(history.clients)))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 19_999, 20_000, 20_001, 65_000])
+def test_parts_are_put_together_in_order(rows: int) -> None:
+    asked = []
+
+    def work(part: slice) -> tuple[np.ndarray, np.ndarray]:
+        asked.append((part.start, part.stop))
+        at = np.arange(part.start, part.stop)
+        return at.astype(np.int32), np.stack([at / 2.0, -at / 4.0], axis=1)
+
+    whole, pair = history_module.in_parts(work, rows)
+    assert whole.dtype == np.int32
+    assert np.array_equal(whole, np.arange(rows))
+    assert np.array_equal(pair, np.stack([np.arange(rows) / 2.0, -np.arange(rows) / 4.0], axis=1))
+    assert sum(stop - start for start, stop in asked) == rows
+    assert max(stop - start for start, stop in asked) <= history_module.ROWS_A_PART
+
+
+def test_an_error_in_a_part_is_raised() -> None:
+    def work(part: slice) -> tuple[np.ndarray]:
+        if part.stop > history_module.ROWS_A_PART:
+            raise ValueError("second part")
+        return (np.zeros(part.stop - part.start),)
+
+    with pytest.raises(ValueError, match="second part"):
+        history_module.in_parts(work, 2 * history_module.ROWS_A_PART)
