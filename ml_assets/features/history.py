@@ -269,7 +269,8 @@ def build_history(transactions: pl.DataFrame) -> History:
     columns: dict[str, Any] = dict(zip(received, sorted_columns, strict=True))
     columns |= {name: Codes(columns[name], found.values) for name, found in coded.items()}
     return History(
-        txn_id=Texts(frame["txn_id"], order),
+        # a copy: columns that came from the warehouse together are held in memory as long as one of them is
+        txn_id=Texts(pl.Series(values=frame["txn_id"].to_arrow()), order),
         clients=client.values,
         starts=starts.astype(np.int64),
         client=client_of_row,
