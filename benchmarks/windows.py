@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from benchmarks import models, world
 from benchmarks.record import Recorder, Row, timed
@@ -260,7 +261,7 @@ SQL_ENTROPIES: Final = (
 
 
 def _vertex(history: History, spine: Spine) -> pl.DataFrame:
-    """Degrees and concentration of every pair: the graph of each week and its vertex statistics, as P2 takes them."""
+    """Degrees and concentration of every pair: the graph of each week and its statistics, as P2 takes them."""
     nodes = graphs.index_nodes(history)
     node = p2._party_numbers(nodes, spine.client_id)
     wanted = {
@@ -269,18 +270,16 @@ def _vertex(history: History, spine: Spine) -> pl.DataFrame:
         "p2_counterparty_in_hhi_90d_ratio": "in_hhi",
         "p2_counterparty_out_hhi_90d_ratio": "out_hhi",
     }
-    out = {name: np.full(len(spine), np.nan) for name in wanted}
-    weeks = np.unique(spine.as_of_day).tolist()
-    payments = graphs.arrange_payments(history, nodes, weeks[0] - 90, weeks[-1])
-    for as_of_day in weeks:
-        at = np.flatnonzero(spine.as_of_day == as_of_day)
-        graph = graphs.build_week_graph(history, nodes, as_of_day, 90, payments)
-        vertex = graphs.vertex_statistics(graph)
+
+    def week(graph: graphs.WeekGraph, at: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+        sides = graphs.side_statistics(graph, recent_days=())
         position = graph.positions(node[at])
-        for name, column in wanted.items():
-            values = vertex[column].to_numpy().astype(np.float64)
-            out[name][at] = np.where(position >= 0, values[np.maximum(position, 0)], np.nan)
-    return pl.DataFrame(out)
+        return {
+            name: p2._read(sides[column].to_numpy().astype(np.float64), position, np.nan)
+            for name, column in wanted.items()
+        }
+
+    return pl.DataFrame(p2.week_by_week(history, spine, nodes, 90, list(wanted), week))
 
 
 def _close(found: pl.DataFrame, peer: pl.DataFrame, tolerance: float = 1e-9) -> tuple[bool, str]:

@@ -28,6 +28,7 @@ from itertools import pairwise
 import networkx as nx
 import numpy as np
 import polars as pl
+from joblib import Parallel, cpu_count, delayed
 from numba import njit
 from numpy.typing import NDArray
 from scipy import sparse
@@ -118,16 +119,26 @@ def arrange_payments(history: History, nodes: NodeIndex, from_day: int, to_day: 
     order = sorted_by_group(target, np.arange(len(rows)), len(nodes.ids))
     order = sorted_by_group(source, order, len(nodes.ids))
     start = _pairs(source, target, is_inbound, at, cents, order)
-    first = order[start[:-1]]
+    first, rows = order[start[:-1]], rows[order]
+    at, cents, is_inbound, known_day, listed_day = Parallel(n_jobs=cpu_count(), prefer="threads")(
+        delayed(np.take)(column, of)
+        for column, of in (
+            (at, order),
+            (cents, order),
+            (is_inbound, order),
+            (history.known_day, rows),
+            (history.listed_day, rows),
+        )
+    )
     return Payments(
         source=source[first],
         target=target[first],
         start=start,
-        at=at[order],
-        known_day=history.known_day[rows][order],
-        cents=cents[order],
-        is_inbound=is_inbound[order],
-        listed_day=history.listed_day[rows][order],
+        at=at,
+        known_day=known_day,
+        cents=cents,
+        is_inbound=is_inbound,
+        listed_day=listed_day,
     )
 
 
@@ -450,16 +461,14 @@ def _visible_pairs(  # type: ignore[no-untyped-def]
 # --- one-hop statistics -------------------------------------------------------------------------------------
 
 
-def vertex_statistics(graph: WeekGraph, recent_days: tuple[int, ...] = (7, 30)) -> pl.DataFrame:
-    """Degree, strength and amounts' moments per counterparty.
+def side_statistics(graph: WeekGraph, recent_days: tuple[int, ...] = (7, 30)) -> pl.DataFrame:
+    """Degree, strength and the spread of money over the parties at the other end, on either side of a party.
 
     One row per node in the graph's order. For side s in ``in``, ``out``: ``s_degree`` (distinct parties),
     ``s_degree_{d}d`` for each of ``recent_days`` (distinct parties with a payment in the newest d days),
     ``s_sum`` (base currency), ``s_mean`` and ``s_std`` (mean and population standard deviation of the total per
     counterparty, base currency; std NaN under two), ``s_hhi`` (Herfindahl-Hirschman index of the shares,
-    Rhoades 1993), ``s_max_share``; NaN where there is no flow. Also ``mutual`` (parties paid and paid by),
-    ``neighbours`` (distinct parties either way), ``client_share`` (share of flow with parties that are clients)
-    and ``neighbour_degree`` (mean number of parties its neighbours have).
+    Rhoades 1993), ``s_max_share``; NaN where there is no flow.
     """
     pairs = len(graph.pair_source)
     last_at = graph.event_at[graph.pair_start[1:] - 1] if pairs else np.empty(0, np.int64)
@@ -479,15 +488,29 @@ def vertex_statistics(graph: WeekGraph, recent_days: tuple[int, ...] = (7, 30)) 
         columns[f"{side}_std"] = std / 100.0
         columns[f"{side}_hhi"] = hhi
         columns[f"{side}_max_share"] = top
+    return pl.DataFrame(columns)
+
+
+def vertex_statistics(graph: WeekGraph, recent_days: tuple[int, ...] = (7, 30)) -> pl.DataFrame:
+    """:func:`side_statistics`, and who the parties at the other end are.
+
+    One row per node in the graph's order. Beside the columns of :func:`side_statistics`: ``neighbours`` (distinct
+    parties either way), ``mutual`` (parties paid and paid by), ``client_share`` (share of flow with parties that are
+    clients; NaN where there is no flow) and ``neighbour_degree`` (mean number of parties its neighbours have).
+    """
+    sides = side_statistics(graph, recent_days)
     matrix = graph.undirected
     neighbours = np.diff(matrix.indptr)
-    columns["neighbours"] = neighbours
-    columns["mutual"] = columns["in_degree"] + columns["out_degree"] - neighbours
     flow, client_flow, around = _around(matrix.indptr, matrix.indices, matrix.data, graph.is_client)
     with np.errstate(divide="ignore", invalid="ignore"):
-        columns["client_share"] = np.where(flow > 0, client_flow / flow.astype(np.float64), np.nan)
-        columns["neighbour_degree"] = np.where(neighbours > 0, around / neighbours, np.nan)
-    return pl.DataFrame(columns)
+        client_share = np.where(flow > 0, client_flow / flow.astype(np.float64), np.nan)
+        neighbour_degree = np.where(neighbours > 0, around / neighbours, np.nan)
+    return sides.with_columns(
+        neighbours=pl.Series(neighbours),
+        mutual=pl.Series((sides["in_degree"] + sides["out_degree"]).to_numpy() - neighbours),
+        client_share=pl.Series(client_share),
+        neighbour_degree=pl.Series(neighbour_degree),
+    )
 
 
 @njit(cache=True, nogil=True)
@@ -518,28 +541,29 @@ def _side(start, order, cents, last_at, since):  # type: ignore[no-untyped-def]
     std = np.full(n, np.nan)
     hhi = np.full(n, np.nan)
     top = np.full(n, np.nan)
+    held = np.empty(max(0, np.max(start[1:] - start[:-1])) if n else 0, dtype=np.int64)
     for v in range(n):
         low, high = start[v], start[v + 1]
         count = high - low
         if count == 0:
             continue
         whole, largest = np.int64(0), np.int64(0)
-        for i in range(low, high):
-            value = cents[order[i]]
+        for i in range(count):
+            pair = order[low + i]
+            value = cents[pair]
+            held[i] = value  # the pairs of a payee lie apart: read them once
             whole += value
             largest = max(largest, value)
-            moment = last_at[order[i]]
             for k in range(len(since)):
-                if moment >= since[k]:
+                if last_at[pair] >= since[k]:
                     recent[k, v] += 1
         mean = whole / count
         squares = 0.0
         shares = 0.0
-        for i in range(low, high):
-            value = cents[order[i]]
-            squares += (value - mean) ** 2
+        for i in range(count):
+            squares += (held[i] - mean) ** 2
             if whole > 0:
-                shares += (value / whole) ** 2
+                shares += (held[i] / whole) ** 2
         degree[v], total[v] = count, whole
         if count > 1:
             std[v] = np.sqrt(squares / count)

@@ -8,10 +8,14 @@ rare and a second sort for them would cost more than the comparison.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
+from joblib import Parallel, cpu_count, delayed
 from numba import njit
 from numpy.typing import NDArray
 
@@ -36,6 +40,16 @@ TRANSACTION_COLUMNS = (
 )
 """Columns of ``intermediate.int_transactions`` that pillars may use."""
 
+_CODED: Final = {
+    "client": "client_id",
+    "counterparty": "counterparty_id",
+    "country": "counterparty_country",
+    "sector": "counterparty_sector",
+    "channel": "channel",
+    "currency": "currency",
+}
+"""Text columns that a history holds as codes, by the name it gives them."""
+
 
 @dataclass(frozen=True)
 class Codes:
@@ -56,10 +70,73 @@ class Codes:
 
 
 def _encode(column: pl.Series) -> Codes:
-    values = column.drop_nulls().unique().sort()
-    # through an enumeration: half the time of a join, a quarter where values are few
-    codes = column.cast(pl.Enum(values)).to_physical().cast(pl.Int32).fill_null(-1)
-    return Codes(codes.to_numpy(), values.to_numpy().astype(object))
+    """Codes of a text column: equal texts meet in a hash table, and only the distinct ones are sorted."""
+    # a join, or the enumeration polars offers, takes three times as long where texts are many
+    for seed in count():
+        codes, first = _groups(column.hash(seed).to_numpy())
+        distinct = column.gather(first)
+        # two texts of one hash are the rarest of events; another seed then tells them apart
+        if _is_text(column, distinct, codes):
+            break
+    order = distinct.arg_sort().to_numpy()  # a null comes first
+    nulls = distinct.null_count()
+    rank = np.empty(len(order), dtype=np.int32)
+    rank[order] = np.arange(len(order), dtype=np.int32) - nulls
+    _renumber(codes, rank)
+    return Codes(codes, distinct.gather(order[nulls:]).to_numpy().astype(object))
+
+
+def _is_text(column: pl.Series, distinct: pl.Series, group: NDArray[np.int32]) -> bool:
+    """Is every row of ``column`` the text of its group."""
+    # a million rows at a time: the texts of all rows once more would be fresh memory, which costs more than comparing
+    parts = range(0, len(column), 1_000_000)
+    return all(
+        distinct.gather(group[at : at + 1_000_000]).eq_missing(column.slice(at, 1_000_000)).all() for at in parts
+    )
+
+
+@njit(cache=True, nogil=True)
+def _renumber(codes, number):  # type: ignore[no-untyped-def]
+    """Replace each of ``codes`` by its ``number``, in place."""
+    for row in range(len(codes)):
+        codes[row] = number[codes[row]]
+
+
+@njit(cache=True, nogil=True)
+def _groups(hashed):  # type: ignore[no-untyped-def]
+    """Number of each row's hash in order of first sight, and the row where each was seen first; expected O(rows)."""
+    size = 1 << 12
+    slot_hash = np.empty(size, dtype=np.uint64)
+    slot_group = np.full(size, -1, dtype=np.int32)  # -1: free; at most half of the slots are taken
+    first = np.empty(size // 2, dtype=np.int64)
+    group = np.empty(len(hashed), dtype=np.int32)
+    found = 0
+    for row in range(len(hashed)):
+        if found == len(first):
+            size *= 2
+            slot_hash = np.empty(size, dtype=np.uint64)
+            slot_group = np.full(size, -1, dtype=np.int32)
+            first = np.concatenate((first, np.empty(found, dtype=np.int64)))
+            for g in range(found):
+                slot = _slot(slot_hash, slot_group, hashed[first[g]])
+                slot_hash[slot], slot_group[slot] = hashed[first[g]], g
+        slot = _slot(slot_hash, slot_group, hashed[row])
+        if slot_group[slot] < 0:
+            slot_hash[slot], slot_group[slot] = hashed[row], found
+            first[found] = row
+            found += 1
+        group[row] = slot_group[slot]
+    return group, first[:found].copy()
+
+
+@njit(cache=True, nogil=True)
+def _slot(slot_hash, slot_group, wanted):  # type: ignore[no-untyped-def]
+    """Slot that holds ``wanted``, or the free one where it belongs: open addressing, linear probing."""
+    mask = np.uint64(len(slot_group) - 1)
+    slot = wanted & mask
+    while slot_group[slot] >= 0 and slot_hash[slot] != wanted:
+        slot = (slot + np.uint64(1)) & mask
+    return slot
 
 
 @dataclass(frozen=True)
@@ -112,12 +189,12 @@ class History:
 
     def client_codes(self, client_ids: pl.Series) -> NDArray[np.int32]:
         """Codes of ``client_ids`` in this history; -1 for clients without a transaction. Shape as given."""
-        ids = client_ids.to_numpy()
-        if not len(self.clients):
-            return np.full(len(ids), -1, dtype=np.int32)
-        at = np.searchsorted(self.clients, ids)
-        at = np.minimum(at, len(self.clients) - 1)
-        return np.where(self.clients[at] == ids, at, -1).astype(np.int32)
+        wanted = _encode(client_ids)  # an id has many weeks, and comparing texts is what takes the time
+        found = np.full(len(wanted.values) + 1, -1, dtype=np.int32)  # the last element is what a null reads
+        if len(self.clients):
+            at = np.minimum(np.searchsorted(self.clients, wanted.values), len(self.clients) - 1)
+            found[:-1] = np.where(self.clients[at] == wanted.values, at, -1)
+        return found[wanted.codes]
 
     def window(
         self, client_codes: NDArray[np.int32], as_of_day: NDArray[np.int32], days: int, gap_days: int = 0
@@ -165,54 +242,59 @@ def build_history(transactions: pl.DataFrame) -> History:
     History : the same rows as arrays, sorted by client, time, transaction id and direction.
     """
     frame = transactions.select(TRANSACTION_COLUMNS)
-    client = _encode(frame["client_id"])
-    at = frame["txn_at"].cast(pl.Datetime("us")).to_physical().to_numpy().astype(np.int64)
-    order = _order(client.codes, at, frame, len(client.values))
-    starts = np.concatenate([[0], np.cumsum(np.bincount(client.codes, minlength=len(client.values)))]).astype(np.int64)
-    at = at[order]
-    listed = frame["counterparty_listed_date"].cast(pl.Date).to_physical().fill_null(2**31 - 1)
-
-    def coded(column: str) -> Codes:
-        found = _encode(frame[column])
-        return Codes(found.codes[order], found.values)
-
+    # a column looks at no other, and nearly all the time is in code that lets go of the interpreter's lock
+    with Parallel(n_jobs=cpu_count(), prefer="threads") as parallel:
+        at = frame["txn_at"].cast(pl.Datetime("us")).to_physical().to_numpy().astype(np.int64)
+        # rows mostly arrive in time order, which the stable sort by time uses; sorting texts takes three times as long
+        by_time, *found = parallel(
+            [delayed(np.argsort)(at, kind="stable"), *(delayed(_encode)(frame[column]) for column in _CODED.values())]
+        )
+        coded: dict[str, Codes] = dict(zip(_CODED, found, strict=True))
+        client = coded.pop("client")
+        starts = np.concatenate([[0], np.cumsum(np.bincount(client.codes, minlength=len(client.values)))])
+        client_of_row = np.repeat(np.arange(len(client.values), dtype=np.int32), np.diff(starts))
+        order = sorted_by_group(client.codes, by_time, len(client.values))
+        at = at.take(order)
+        _sort_equal_times(order, client_of_row, at, frame)
+        received = {
+            "known_day": frame["known_date"].cast(pl.Date).to_physical().to_numpy().astype(np.int32),
+            "amount": frame["amount_base"].cast(pl.Float64).to_numpy(),
+            "is_inbound": (frame["direction"] == "inbound").to_numpy(),
+            "is_counterparty_client": frame["is_counterparty_client"].fill_null(False).to_numpy(),
+            "is_time_known": frame["is_time_known"].fill_null(False).to_numpy(),
+            "listed_day": frame["counterparty_listed_date"].cast(pl.Date).to_physical().fill_null(2**31 - 1).to_numpy(),
+            **{name: found.codes for name, found in coded.items()},
+        }
+        sorted_columns = parallel(delayed(np.take)(column, order) for column in received.values())
+    columns: dict[str, Any] = dict(zip(received, sorted_columns, strict=True))
+    columns |= {name: Codes(columns[name], found.values) for name, found in coded.items()}
     return History(
-        txn_id=Texts(frame["txn_id"], order),
+        # a copy: columns that came from the warehouse together are held in memory as long as one of them is
+        txn_id=Texts(pl.Series(values=frame["txn_id"].to_arrow()), order),
         clients=client.values,
-        starts=starts,
-        client=client.codes[order],
+        starts=starts.astype(np.int64),
+        client=client_of_row,
         at=at,
         day=np.floor_divide(at, DAY_US).astype(np.int32),
-        known_day=frame["known_date"].cast(pl.Date).to_physical().to_numpy().astype(np.int32)[order],
-        amount=frame["amount_base"].cast(pl.Float64).to_numpy()[order],
-        is_inbound=(frame["direction"] == "inbound").to_numpy()[order],
-        is_counterparty_client=frame["is_counterparty_client"].fill_null(False).to_numpy()[order],
-        is_time_known=frame["is_time_known"].fill_null(False).to_numpy()[order],
-        listed_day=listed.to_numpy().astype(np.int32)[order],
-        counterparty=coded("counterparty_id"),
-        country=coded("counterparty_country"),
-        sector=coded("counterparty_sector"),
-        channel=coded("channel"),
-        currency=coded("currency"),
+        **columns,
     )
 
 
-def _order(client: NDArray[np.int32], at: NDArray[np.int64], frame: pl.DataFrame, clients: int) -> NDArray[np.int64]:
-    """Row numbers sorted by client, time, transaction id and direction.
+def _sort_equal_times(
+    order: NDArray[np.int64], client: NDArray[np.int32], at: NDArray[np.int64], frame: pl.DataFrame
+) -> None:
+    """Sort those of the rows ``order`` that have one client and time by transaction id and direction, in place.
 
-    Sorting the texts themselves takes three times as long: rows mostly arrive in time order, which the stable sort by
-    time uses, and ids are compared at equal times only.
+    ``client`` and ``at`` are those of the ordered rows.
     """
-    order = sorted_by_group(client, np.argsort(at, kind="stable"), clients)
-    same = (client[order[1:]] == client[order[:-1]]) & (at[order[1:]] == at[order[:-1]])
+    same = (client[1:] == client[:-1]) & (at[1:] == at[:-1])
     if same.any():
         tied = np.flatnonzero(np.concatenate([[False], same]) | np.concatenate([same, [False]]))
         rows = order[tied]
         equal = frame.select("txn_id", "direction")[rows].with_columns(
-            row=pl.Series(rows), client=pl.Series(client[rows]), at=pl.Series(at[rows])
+            row=pl.Series(rows), client=pl.Series(client[tied]), at=pl.Series(at[tied])
         )
         order[tied] = equal.sort("client", "at", "txn_id", "direction")["row"].to_numpy()
-    return order
 
 
 @njit(cache=True, nogil=True)
@@ -228,6 +310,37 @@ def sorted_by_group(group, order, groups):  # type: ignore[no-untyped-def]
         out[place[group[row]]] = row
         place[group[row]] += 1
     return out
+
+
+ROWS_A_PART: Final = 20_000
+"""Rows a thread takes at a time: they take far longer than handing them over, and busy clients spread over threads."""
+
+
+def in_parts(work: Callable[[slice], tuple[NDArray[Any], ...]], rows: int) -> tuple[NDArray[Any], ...]:
+    """What ``work`` gives for rows ``0 .. rows - 1``, computed on consecutive parts of them side by side.
+
+    Parameters
+    ----------
+    work : arrays whose first axis is the rows of the slice it is given, an empty one included; it must let go of the
+        interpreter's lock to gain anything, and give a row the same values whatever rows stand beside it.
+    rows : pairs of a spine or transactions of a history.
+
+    Returns
+    -------
+    The arrays of all parts put together, the same bytes however many threads.
+    """
+    if rows <= ROWS_A_PART:
+        return work(slice(0, rows))
+    # written where they belong part by part: all parts held and then put together would need the memory twice
+    whole = tuple(np.empty((rows, *array.shape[1:]), array.dtype) for array in work(slice(0, 0)))
+
+    def write(part: slice) -> None:
+        for to, made in zip(whole, work(part), strict=True):
+            to[part] = made
+
+    parts = (slice(low, min(low + ROWS_A_PART, rows)) for low in range(0, rows, ROWS_A_PART))
+    Parallel(n_jobs=cpu_count(), prefer="threads")(delayed(write)(part) for part in parts)
+    return whole
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from ml_assets.config import FeatureConfig
 from ml_assets.contracts.table import Column, ContractError
 from ml_assets.features.columns import GRAIN, feature, pillar_contract
-from ml_assets.features.history import DAY_US, History, Spine
+from ml_assets.features.history import DAY_US, History, Spine, in_parts
 
 WINDOWS: Final = (7, 30, 90)
 """Days of the three windows; they are part of the column names, so the configuration must say the same."""
@@ -254,7 +254,7 @@ def _std(values, start, stop):  # type: ignore[no-untyped-def]
     return np.sqrt(m2 / (n - 1)) if n > 1 else np.nan
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _statistics(at, known_day, amount, is_inbound, as_of_day, year_low, lows, high, room):  # type: ignore[no-untyped-def]
     """Non-additive statistics per pair, O(rows of the year) each; rows are known if ``known_day < as_of_day``.
 
@@ -328,22 +328,28 @@ def _statistics(at, known_day, amount, is_inbound, as_of_day, year_low, lows, hi
 
 def _history_statistics(history: History, spine: Spine) -> pl.DataFrame:
     """Statistics of :func:`_statistics` as columns, one row per pair of the spine, in its order."""
-    ranges = [history.window(spine.client, spine.as_of_day, w) for w in WINDOWS]
-    high = ranges[0][1]
-    lows: NDArray[np.int64] = np.ascontiguousarray(np.stack([low for low, _ in ranges], axis=1))
-    year_low, _ = history.window(spine.client, spine.as_of_day, 364)
-    room = int(np.max(high - lows[:, 2], initial=0))
-    median, std, peak_count, peak_sum, record = _statistics(
-        history.at,
-        history.known_day,
-        history.amount,
-        history.is_inbound,
-        spine.as_of_day,
-        year_low,
-        lows,
-        high,
-        room,
-    )
+
+    def some(part: slice) -> tuple[NDArray[np.generic], ...]:
+        client, as_of_day = spine.client[part], spine.as_of_day[part]
+        ranges = [history.window(client, as_of_day, w) for w in WINDOWS]
+        high = ranges[0][1]
+        lows: NDArray[np.int64] = np.ascontiguousarray(np.stack([low for low, _ in ranges], axis=1))
+        year_low, _ = history.window(client, as_of_day, 364)
+        room = int(np.max(high - lows[:, 2], initial=0))
+        found: tuple[NDArray[np.generic], ...] = _statistics(
+            history.at,
+            history.known_day,
+            history.amount,
+            history.is_inbound,
+            as_of_day,
+            year_low,
+            lows,
+            high,
+            room,
+        )
+        return found
+
+    median, std, peak_count, peak_sum, record = in_parts(some, len(spine))
     columns: dict[str, NDArray[np.generic]] = {
         "p1_peak_24h_count_30d_count": peak_count,
         "p1_peak_24h_sum_30d_base": peak_sum,

@@ -12,6 +12,7 @@ and averages. Everything is decided by rows in the client's own window.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -459,40 +460,70 @@ def build(
     spine_node = _party_numbers(nodes, spine.client_id)
     first_known = _first_known(history, first_seen)
     points, is_high_risk = _country_risk(history, jurisdictions, config)
-    columns = {c.name: np.full(len(spine), np.nan) for c in CONTRACT.features}
     short, middle, days = config.window_days
-    weeks = np.unique(spine.as_of_day).tolist()
-    payments = graphs.arrange_payments(history, nodes, weeks[0] - days, weeks[-1]) if weeks else None
 
-    def one(as_of_day: int) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float64]]]:
-        at = np.flatnonzero(spine.as_of_day == as_of_day)
-        graph = graphs.build_week_graph(history, nodes, as_of_day, days, payments)
+    def week(graph: graphs.WeekGraph, at: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+        as_of_day = graph.as_of_day
         rows = graphs.window_rows(history, as_of_day, days)
         own = spine.client[at]
         is_silent = _is_silent(history, rows, own)
         position = graph.positions(spine_node[at])
-        week = _network_features(graph, position, is_silent & (position < 0), (short, middle), config)
+        found = _network_features(graph, position, is_silent & (position < 0), (short, middle), config)
         recent = rows[history.at[rows] >= (as_of_day - middle) * DAY_US]
         new, share, amount_share = _first_seen(history, recent, own, first_known, as_of_day - middle)
-        week["p2_first_seen_30d_count"] = np.where(is_silent, np.nan, new)
-        week["p2_first_seen_share_30d_ratio"] = share
-        week["p2_first_seen_amount_share_30d_ratio"] = amount_share
-        week["p2_first_seen_share_90d_ratio"] = _first_seen(history, rows, own, first_known, as_of_day - days)[1]
-        week |= _country_features(history, rows, own, points, is_high_risk)
-        return at, week
+        found["p2_first_seen_30d_count"] = np.where(is_silent, np.nan, new)
+        found["p2_first_seen_share_30d_ratio"] = share
+        found["p2_first_seen_amount_share_30d_ratio"] = amount_share
+        found["p2_first_seen_share_90d_ratio"] = _first_seen(history, rows, own, first_known, as_of_day - days)[1]
+        return found | _country_features(history, rows, own, points, is_high_risk)
 
-    # a week looks at no other, and nearly all its time is in kernels that let go of the interpreter's lock
-    for at, week in Parallel(n_jobs=cpu_count(), prefer="threads", return_as="generator")(
-        delayed(one)(as_of_day) for as_of_day in weeks
-    ):
-        for name in columns:
-            columns[name][at] = week[name]
+    columns = week_by_week(history, spine, nodes, days, [c.name for c in CONTRACT.features], week)
     if not has_blacklist:
         for name in columns:
             if name.startswith("p2_blacklist_"):
                 columns[name][:] = np.nan
     values = [pl.Series(name, column).fill_nan(None) for name, column in columns.items()]
     return CONTRACT.conform(spine.frame().with_columns(values))
+
+
+def week_by_week(
+    history: History,
+    spine: Spine,
+    nodes: graphs.NodeIndex,
+    days: int,
+    names: list[str],
+    features: Callable[[graphs.WeekGraph, NDArray[np.int64]], dict[str, NDArray[np.float64]]],
+) -> dict[str, NDArray[np.float64]]:
+    """Columns read from the graph of each week of the spine, several weeks at a time.
+
+    Parameters
+    ----------
+    history, nodes : cleaned transactions and :func:`graphs.index_nodes` of them.
+    spine : pairs asked for.
+    days : window of the graphs.
+    names : columns to keep.
+    features : the columns of one week, from its graph and the positions of its pairs in the spine, one element per
+        such pair; called from several threads.
+
+    Returns
+    -------
+    Arrays of shape (pairs,), in the spine's order, the same bytes however many threads.
+    """
+    columns = {name: np.full(len(spine), np.nan) for name in names}
+    weeks = np.unique(spine.as_of_day).tolist()
+    payments = graphs.arrange_payments(history, nodes, weeks[0] - days, weeks[-1]) if weeks else None
+
+    def one(as_of_day: int) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float64]]]:
+        at = np.flatnonzero(spine.as_of_day == as_of_day)
+        return at, features(graphs.build_week_graph(history, nodes, as_of_day, days, payments), at)
+
+    # a week looks at no other, and nearly all its time is in kernels that let go of the interpreter's lock
+    for at, week in Parallel(n_jobs=cpu_count(), prefer="threads", return_as="generator")(
+        delayed(one)(as_of_day) for as_of_day in weeks
+    ):
+        for name in names:
+            columns[name][at] = week[name]
+    return columns
 
 
 def _party_numbers(nodes: graphs.NodeIndex, client_ids: pl.Series) -> NDArray[np.int64]:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from ml_assets.config import FeatureConfig
 from ml_assets.contracts.table import Column, ContractError
 from ml_assets.features.columns import feature, pillar_contract
-from ml_assets.features.history import DAY_US, History, Spine
+from ml_assets.features.history import DAY_US, History, Spine, in_parts
 from ml_assets.features.tsfresh_engine import SLOTS, FrozenSelection, compute, daily_series
 
 AMOUNT_EDGES_CENTS: Final = np.rint(100.0 * 10.0 ** (np.arange(13) / 2.0)).astype(np.int64)
@@ -313,7 +313,7 @@ def _divergence(a, b):  # type: ignore[no-untyped-def]
     return min(max(bits, 0.0), 1.0)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _row_classes(at, day, cents, has_time, edges):  # type: ignore[no-untyped-def]
     """Of each row, once for all the pairs that see it: hour (-1 without a time), weekday (Monday 0), size class."""
     hour = np.full(len(at), -1, dtype=np.int8)
@@ -330,7 +330,7 @@ def _row_classes(at, day, cents, has_time, edges):  # type: ignore[no-untyped-de
     return hour, weekday, size
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _rhythm(  # type: ignore[no-untyped-def]
     day,
     known_day,
@@ -437,7 +437,7 @@ def _correlation(x, y):  # type: ignore[no-untyped-def]
     return min(max(xy / np.sqrt(xx * yy), -1.0), 1.0)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _gaps(at, known_day, as_of_day, low, high, room):  # type: ignore[no-untyped-def]
     """Features ``_GAPS`` in order, shape (n, 5): moments of the times between neighbouring known rows."""
     n = len(as_of_day)
@@ -479,7 +479,7 @@ def _gaps(at, known_day, as_of_day, low, high, room):  # type: ignore[no-untyped
     return out
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _shape(day, known_day, cents, client_start, as_of_day, low, high, cosine, sine, minimum_days, segment_days):  # type: ignore[no-untyped-def]
     """Features ``_SHAPE`` in order, shape (n, 8), of the daily turnover in cents since the first known row.
 
@@ -568,7 +568,7 @@ def _shape(day, known_day, cents, client_start, as_of_day, low, high, cosine, si
     return out
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _dormancy(day, known_day, cents, as_of_day, low, quarter, month, high):  # type: ignore[no-untyped-def]
     """Features ``_DORMANCY`` in order, shape (n, 6); ``low``, ``quarter``, ``month``: first row of 364, 90, 30 days."""
     n = len(as_of_day)
@@ -640,58 +640,82 @@ def _month_angles(first_day: int, last_day: int) -> tuple[NDArray[np.float64], N
 
 def rhythm(history: History, spine: Spine, config: FeatureConfig) -> NDArray[np.float64]:
     """Entropies, concentration in time and shifts: features ``_RHYTHM`` in order, one row per pair of the spine."""
-    low, high = history.window(spine.client, spine.as_of_day, _DAYS)
-    month, _ = history.window(spine.client, spine.as_of_day, 30)
-    cents = np.rint(history.amount * 100.0).astype(np.int64)
+    cents = _cents(history)
     first_day = int(history.day.min()) if len(history) else 0
     month_cosine, month_sine = _month_angles(first_day, int(history.day.max()) if len(history) else 0)
-    hour, weekday, size = _row_classes(history.at, history.day, cents, history.is_time_known, AMOUNT_EDGES_CENTS)
-    values: NDArray[np.float64] = _rhythm(
-        history.day,
-        history.known_day,
-        cents,
-        hour,
-        weekday,
-        size,
-        spine.as_of_day,
-        low,
-        month,
-        high,
-        first_day,
-        month_cosine,
-        month_sine,
-        len(AMOUNT_EDGES_CENTS) + 1,
-        config.night_hours,
-        config.shift_minimum_count,
-    )
-    return values
+
+    def classes(part: slice) -> tuple[NDArray[np.int8], ...]:
+        found: tuple[NDArray[np.int8], ...] = _row_classes(
+            history.at[part], history.day[part], cents[part], history.is_time_known[part], AMOUNT_EDGES_CENTS
+        )
+        return found
+
+    hour, weekday, size = in_parts(classes, len(history))
+
+    def some(part: slice) -> tuple[NDArray[np.float64]]:
+        client, as_of_day = spine.client[part], spine.as_of_day[part]
+        low, high = history.window(client, as_of_day, _DAYS)
+        month, _ = history.window(client, as_of_day, 30)
+        found = _rhythm(
+            history.day,
+            history.known_day,
+            cents,
+            hour,
+            weekday,
+            size,
+            as_of_day,
+            low,
+            month,
+            high,
+            first_day,
+            month_cosine,
+            month_sine,
+            len(AMOUNT_EDGES_CENTS) + 1,
+            config.night_hours,
+            config.shift_minimum_count,
+        )
+        return (found,)
+
+    return in_parts(some, len(spine))[0]
+
+
+def _cents(history: History) -> NDArray[np.int64]:
+    """Amounts of the rows in whole cents."""
+    return np.rint(history.amount * 100.0).astype(np.int64)
 
 
 def _hand_written(history: History, spine: Spine, config: FeatureConfig) -> pl.DataFrame:
     """The features with a formula in this file, one row per pair in the spine's order."""
-    low, high = history.window(spine.client, spine.as_of_day, _DAYS)
-    month, _ = history.window(spine.client, spine.as_of_day, 30)
-    year, _ = history.window(spine.client, spine.as_of_day, 364)
-    cents = np.rint(history.amount * 100.0).astype(np.int64)
-    room = int(np.max(high - low, initial=0))
-    gaps = _gaps(history.at, history.known_day, spine.as_of_day, low, high, room)
+    cents = _cents(history)
     cosine, sine = _fourier_tables()
-    # an unknown client (-1) has the empty range [0, 0): start 0 is where its search ends at once
-    starts = history.starts[np.maximum(spine.client, 0)]
-    shape = _shape(
-        history.day,
-        history.known_day,
-        cents,
-        starts,
-        spine.as_of_day,
-        low,
-        high,
-        cosine,
-        sine,
-        config.daily_minimum_days,
-        SEGMENT_DAYS,
-    )
-    dormancy = _dormancy(history.day, history.known_day, cents, spine.as_of_day, year, low, month, high)
+
+    def some(part: slice) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        client, as_of_day = spine.client[part], spine.as_of_day[part]
+        low, high = history.window(client, as_of_day, _DAYS)
+        month, _ = history.window(client, as_of_day, 30)
+        year, _ = history.window(client, as_of_day, 364)
+        room = int(np.max(high - low, initial=0))
+        # an unknown client (-1) has the empty range [0, 0): start 0 is where its search ends at once
+        starts = history.starts[np.maximum(client, 0)]
+        return (
+            _gaps(history.at, history.known_day, as_of_day, low, high, room),
+            _shape(
+                history.day,
+                history.known_day,
+                cents,
+                starts,
+                as_of_day,
+                low,
+                high,
+                cosine,
+                sine,
+                config.daily_minimum_days,
+                SEGMENT_DAYS,
+            ),
+            _dormancy(history.day, history.known_day, cents, as_of_day, year, low, month, high),
+        )
+
+    gaps, shape, dormancy = in_parts(some, len(spine))
     parts = ((_RHYTHM, rhythm(history, spine, config)), (_GAPS, gaps), (_SHAPE, shape), (_DORMANCY, dormancy))
     return pl.DataFrame({c.name: values[:, i] for columns, values in parts for i, c in enumerate(columns)})
 

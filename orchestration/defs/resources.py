@@ -120,6 +120,9 @@ class Warehouse(dg.ConfigurableResource):
             con.execute("set TimeZone = 'UTC'")
             con.execute(f"set memory_limit = '{MEMORY_LIMIT}'")
             con.execute("set enable_progress_bar = false")
+            # text goes to polars in the form polars holds it in, not through one it has to be copied from
+            con.execute("set arrow_output_version = '1.4'")
+            con.execute("set produce_arrow_string_view = true")
             yield con
 
     def read(self, sql: str, parameters: Sequence[Any] | None = None) -> pl.DataFrame:

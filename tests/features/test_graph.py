@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 from scipy import sparse, stats
 
 from ml_assets.features import graph as graphs
@@ -189,6 +190,19 @@ def test_vertex_statistics_by_hand() -> None:
     assert (row["neighbours"], row["mutual"]) == (2, 1)
     assert row["client_share"] == pytest.approx(0.9)  # x has rows of its own, y has not
     assert row["neighbour_degree"] == 1.5
+
+
+@settings(deadline=None, max_examples=30)
+@given(payments)
+def test_sides_are_those_of_the_vertex_statistics(some: list[dict]) -> None:
+    graph = week_graph(some)
+    whole = graphs.vertex_statistics(graph)
+    sides = graphs.side_statistics(graph)
+    assert whole.columns[: sides.width] == sides.columns
+    assert_frame_equal(whole.select(sides.columns), sides, check_exact=True)
+    alone = graphs.side_statistics(graph, recent_days=())
+    assert_frame_equal(sides.select(alone.columns), alone, check_exact=True)
+    assert set(sides.columns) - set(alone.columns) == {f"{s}_degree_{d}d" for s in ("in", "out") for d in (7, 30)}
 
 
 @settings(max_examples=40, deadline=None)

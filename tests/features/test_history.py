@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ml_assets.features import history as history_module
 from ml_assets.features.history import DAY_US, TRANSACTION_COLUMNS, History, build_history, build_spine
 
 D = date(2024, 3, 4)
@@ -117,6 +118,45 @@ def test_codes_are_sorted_text_and_null_is_minus_one() -> None:
     assert not history.is_time_known.any()
 
 
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.none() | st.text("aBéß€😀 ", max_size=3) | st.sampled_from(["same", "same start", "same end"])))
+def test_codes_equal_a_dictionary(texts: list[str | None]) -> None:
+    coded = history_module._encode(pl.Series(texts, dtype=pl.String))
+    expected = sorted({t for t in texts if t is not None})
+    assert list(coded.values) == expected
+    assert list(coded.codes) == [-1 if t is None else expected.index(t) for t in texts]
+    assert coded.codes.dtype == np.int32
+
+
+def test_codes_of_more_texts_than_the_table_starts_with() -> None:
+    numbers = np.random.default_rng(5).integers(0, 20_000, 60_000)
+    coded = history_module._encode(pl.Series([f"{n:06d}" for n in numbers]))
+    values, codes = np.unique(numbers, return_inverse=True)
+    assert list(coded.values) == [f"{n:06d}" for n in values]
+    assert np.array_equal(coded.codes, codes)
+
+
+def test_texts_of_one_hash_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def hashed(column: pl.Series, seed: int) -> pl.Series:
+        asked.append(seed)
+        return pl.Series(np.full(len(column), 7) if seed == 0 else np.arange(len(column)) % 2, dtype=pl.UInt64)
+
+    monkeypatch.setattr(pl.Series, "hash", hashed)
+    coded = history_module._encode(pl.Series(["b", "a", "b"]))
+    assert asked == [0, 1]
+    assert list(coded.codes) == [1, 0, 1]
+    assert list(coded.values) == ["a", "b"]
+
+
+def test_codes_of_clients_in_any_order() -> None:
+    history = history_of(row("t1", "B", MIDNIGHT), row("t2", "D", MIDNIGHT))
+    ids = pl.Series(["D", "A", "B", None, "E", "D"], dtype=pl.String)
+    assert list(history.client_codes(ids)) == [1, -1, 0, -1, -1, 1]
+    assert history.client_codes(ids.clear()).dtype == np.int32
+
+
 def test_window_is_closed_below_and_open_above() -> None:
     microsecond = timedelta(microseconds=1)
     history = history_of(
@@ -181,3 +221,30 @@ def test_window_equals_a_filter(rows: list[tuple[str, int]], days: int, gap: int
         )
         assert window(history, client, days, gap) == [t for _, t in expected]
     assert np.array_equal(np.diff(history.starts), np.bincount(history.client, minlength=len(history.clients)))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 19_999, 20_000, 20_001, 65_000])
+def test_parts_are_put_together_in_order(rows: int) -> None:
+    asked = []
+
+    def work(part: slice) -> tuple[np.ndarray, np.ndarray]:
+        asked.append((part.start, part.stop))
+        at = np.arange(part.start, part.stop)
+        return at.astype(np.int32), np.stack([at / 2.0, -at / 4.0], axis=1)
+
+    whole, pair = history_module.in_parts(work, rows)
+    assert whole.dtype == np.int32
+    assert np.array_equal(whole, np.arange(rows))
+    assert np.array_equal(pair, np.stack([np.arange(rows) / 2.0, -np.arange(rows) / 4.0], axis=1))
+    assert sum(stop - start for start, stop in asked) == rows
+    assert max(stop - start for start, stop in asked) <= history_module.ROWS_A_PART
+
+
+def test_an_error_in_a_part_is_raised() -> None:
+    def work(part: slice) -> tuple[np.ndarray]:
+        if part.stop > history_module.ROWS_A_PART:
+            raise ValueError("second part")
+        return (np.zeros(part.stop - part.start),)
+
+    with pytest.raises(ValueError, match="second part"):
+        history_module.in_parts(work, 2 * history_module.ROWS_A_PART)

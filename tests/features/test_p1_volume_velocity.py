@@ -16,6 +16,7 @@ from polars.testing import assert_frame_equal
 
 from ml_assets.config import FeatureConfig
 from ml_assets.contracts.table import ContractError
+from ml_assets.features import history as history_module
 from ml_assets.features import p1_volume_velocity as p1
 from ml_assets.features.history import build_history, build_spine
 
@@ -373,3 +374,21 @@ def test_batch_of_weeks_equals_single_weeks(rows: list[Row]) -> None:
 def test_median_against_the_standard_library(values: list[int]) -> None:
     got = one([txn(days_before(1), f"{v}.00") for v in values])["p1_inflow_median_7d_base"]
     assert got == median(values)
+
+
+@pytest.mark.parametrize("pairs_a_part", [1, 2, 5])
+def test_parts_side_by_side_change_no_byte(pairs_a_part: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        txn(
+            D - timedelta(days=1 + 7 * k % 120),
+            f"{10 + k * k % 37}.{k:02d}",
+            ("inbound", "outbound")[k % 2],
+            "ABC"[k % 3],
+        )
+        for k in range(60)
+    ]
+    rows.append(txn(D - timedelta(days=3), "5000.00", known=D))  # known on D only: in no part
+    weeks = [D - timedelta(days=7 * k) for k in range(3)]
+    whole = run(rows, weeks, clients=("A", "B", "C", "nobody"))
+    monkeypatch.setattr(history_module, "ROWS_A_PART", pairs_a_part)
+    assert_frame_equal(run(rows, weeks, clients=("A", "B", "C", "nobody")), whole, check_exact=True)

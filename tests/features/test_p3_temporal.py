@@ -16,6 +16,7 @@ from polars.testing import assert_frame_equal
 
 from ml_assets.config import FeatureConfig
 from ml_assets.contracts.table import ContractError
+from ml_assets.features import history as history_module
 from ml_assets.features import p3_temporal as p3
 from ml_assets.features import tsfresh_engine as engine
 from ml_assets.features.history import build_history, build_spine
@@ -423,3 +424,13 @@ def test_batch_of_weeks_equals_single_weeks(rows: list[Row]) -> None:
     batch = run(rows, weeks, ("A", "B"), SELECTION)
     single = pl.concat([run(rows, [w], (c,), SELECTION) for c in ("A", "B") for w in weeks])
     assert_frame_equal(batch, single, check_exact=True)
+
+
+@pytest.mark.parametrize("rows_a_part", [1, 2, 5])
+def test_parts_side_by_side_change_no_byte(rows_a_part: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [txn(1 + 7 * k % 120, 10.0 + k * k % 37, ("inbound", "outbound")[k % 2], "ABC"[k % 3]) for k in range(60)]
+    rows.append(txn(3, 5000.0, known_date=D))  # known on D only: in no part
+    weeks = [D - timedelta(days=7 * k) for k in range(3)]
+    whole = run(rows, weeks, clients=("A", "B", "C", "nobody"))
+    monkeypatch.setattr(history_module, "ROWS_A_PART", rows_a_part)
+    assert_frame_equal(run(rows, weeks, clients=("A", "B", "C", "nobody")), whole, check_exact=True)
