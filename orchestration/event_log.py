@@ -42,9 +42,11 @@ class PooledSqliteEventLogStorage(ConsolidatedSqliteEventLogStorage):
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """Store events that belong together in one transaction, as ``store_event`` would one after the other.
 
-        Dagster hands over the weeks of one asset, or what a run plans, where ``DAGSTER_EVENT_BATCH_SIZE`` is set. The
-        table of assets holds one row an asset with its newest event, so only the last event of each is written there.
+        Dagster hands over the weeks of one asset, or what a run plans, where ``DAGSTER_EVENT_BATCH_SIZE`` is set. It
+        does so in no order; here the newest week comes last and is what the asset's page shows. The table of assets
+        holds one row an asset with its newest event, so only the last event of each is written there.
         """
+        events = sorted(events, key=lambda e: e.get_dagster_event().partition or "")
         rows = SqlEventLogStorageTable
         with self._connect() as conn:
             numbered = conn.execute(
