@@ -95,7 +95,13 @@ def _hand_over(waiting: Path, arguments: list[str]) -> int | None:
 
 @contextlib.contextmanager
 def standing_by(project: Path) -> Iterator[None]:
-    """Within this context a process waits for this process's dbt calls on the project; at its end none is left."""
+    """Within this context a process waits for this process's dbt calls on the project; at its end none is left.
+
+    On Linux only: elsewhere a fork of a process that has loaded this much may not live, and calls do all by themselves.
+    """
+    if sys.platform != "linux":
+        yield
+        return
     # a short path: sockets have names of a hundred characters at most, data folders any
     with tempfile.TemporaryDirectory(prefix="bcrs-dbt-") as folder:
         at = Path(folder) / "calls"
