@@ -184,8 +184,8 @@ def additive(record: Recorder, warehouse: Warehouse, size: str) -> None:
     ).item()
     record.add(
         Row(f"additive windows, backfill of {WEEKS} weeks", size, narrow, "plain scan and group of the same table",
-            scan, target=1 / 15, note=f"{narrow / scan:.1f} times a scan of all rows; asked for: at most 15; a day lies "
-            f"in up to 13 windows, so {added:,} client-days are added up in 30 columns, the scan has its rows in 24")
+            scan, target=1 / 15, note=f"{narrow / scan:.1f} times a scan of all rows; asked for: at most 15; a day "
+            f"lies in up to 13 windows, so {added:,} client-days are added up in 30 columns, the scan has rows in 24")
     )  # fmt: skip
     with warehouse.connect() as con:
         for name in ("bench_windowed", "bench_days", "bench_interval", "bench_by_day", "bench_scan"):
