@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -152,6 +153,9 @@ def _stand_by(at: Path, parent: int) -> int:
                     try:
                         door.close()
                         code = _answer(line, runner, ready)
+                    except Exception:
+                        # the caller's output by now: without this nobody would learn why the call has no answer
+                        traceback.print_exc()
                     finally:
                         os._exit(code)
     return 0

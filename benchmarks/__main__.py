@@ -70,7 +70,7 @@ def main() -> None:
             console.print(f"[dim]there in {time.perf_counter() - start:.0f} s[/dim]")
             if parts:
                 console.print("[dim]compiling on a small world ...[/dim]")
-                cold.warm_up(root)
+                cold.all_kernels()
             if "additive" in parts:
                 windows.additive(record, warehouse, size)
             if "windows" in parts:

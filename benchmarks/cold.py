@@ -40,11 +40,6 @@ def report_compilation() -> None:
     print(json.dumps({name: [sum(seconds), len(seconds)] for name, seconds in sorted(spent.items())}))
 
 
-def warm_up(folder: Path) -> None:
-    """Compile or load everything that will be timed."""
-    all_kernels()
-
-
 def compile_seconds(record: Recorder, folder: Path) -> None:
     """Seconds a fresh cache costs: the same small build in two new processes, the cache empty and then filled."""
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder / "numba")}

@@ -90,6 +90,8 @@ def test_a_call_on_another_parse_is_not_made_with_the_one_made_ready(tmp_path, w
     asked = call(["list", "--resource-type", "seed"], tmp_path, waiting, broken)
     said, _ = asked.communicate(timeout=120)
     assert asked.returncode != 0, said
+    # and says why
+    assert "Traceback" in said
 
 
 def test_a_call_is_made_all_the_same_where_nobody_waits(tmp_path):
