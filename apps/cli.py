@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
+from ml_assets.garbage import kept_for_good
+
 if TYPE_CHECKING:
     from ml_assets.explain.replay import Replay
 
@@ -118,7 +120,7 @@ def _run_locked(reports: Path, job: str | None, note: str) -> None:
 
 
 def _run_stages(reports: Path, job: str | None, note: str) -> None:
-    with console.status("loading definitions ..."):
+    with console.status("loading definitions ..."), kept_for_good():
         import dagster as dg
 
         from orchestration.main_job import StageFailedError, run_job, run_main_job
@@ -215,9 +217,9 @@ def segments(
 
 
 def _segments_locked(reports: Path, credit: Path | None) -> None:
-    import dagster as dg
+    with console.status("loading definitions ..."), kept_for_good():
+        import dagster as dg
 
-    with console.status("loading definitions ..."):
         from orchestration.main_job import StageFailedError, is_scored, run_job
     if not is_scored():
         _fail("The main job has not come to its end here. Run `make run` first: it goes on from where it stopped.")

@@ -904,22 +904,3 @@ class Settings(BaseSettings):
 def search_path() -> str:
     """``PATH`` with the running interpreter's folder first, so that its own dbt is found without an activated shell."""
     return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-
-
-DBT_PARSE = "partial_parse.msgpack"
-"""dbt's name for what it keeps of a parsed project, in its target folder."""
-
-
-def dbt_target() -> Path:
-    """Folder in which the running dbt works: ``DBT_TARGET_PATH``, as dbt reads it."""
-    return Path(os.environ.get("DBT_TARGET_PATH", "target"))
-
-
-DBT_STAND_BY = "BCRS_DBT_STAND_BY"
-"""Environment variable that names the socket of a process that waits for dbt calls."""
-
-
-def dbt_stand_by() -> Path | None:
-    """Socket of a process that waits for dbt calls (:data:`DBT_STAND_BY`); None where nobody waits."""
-    named = os.environ.get(DBT_STAND_BY)
-    return Path(named) if named else None

@@ -8,15 +8,27 @@ from __future__ import annotations
 import contextlib
 import importlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from typing import Final
 
 from ml_assets.contracts.expectations import great_expectations
+from ml_assets.features.tsfresh_engine import tsfresh_library
+from ml_assets.garbage import kept_for_good
 from ml_assets.models.tracking import open_record
 from orchestration.defs.resources import SETTINGS
 
-_SLOW = ("matplotlib.figure", "tsfresh.feature_extraction", "networkit")
-"""Modules that later steps import where they need them, and that take a second or more each."""
+FOR_FEATURES: Final[tuple[Callable[[], object], ...]] = (
+    great_expectations,
+    partial(importlib.import_module, "matplotlib.figure"),
+    partial(importlib.import_module, "networkit"),
+    tsfresh_library,
+)
+"""What checks, pictures and features import where they need it, a second or more each: as long as staging takes."""
+
+FOR_TRAINING: Final[tuple[Callable[[], object], ...]] = (partial(open_record, SETTINGS.models),)
+"""The record of models, as long as the weekly windows take."""
 
 
 class Ahead:
@@ -35,29 +47,26 @@ class Ahead:
             self._is_at_work = False
 
     @contextmanager
-    def importing(self) -> Iterator[None]:
-        """Import slow modules in a thread while this one waits for another process; ends when both are done."""
+    def importing(self, what: Sequence[Callable[[], object]]) -> Iterator[None]:
+        """Do ``what`` in a thread while this one waits for another process; ends when both are done."""
         if not self._is_at_work:
             yield
             return
-        thread = threading.Thread(target=_import_slow, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            # two threads that import the same packages in different orders may meet half-made modules
-            thread.join()
+        thread = threading.Thread(target=_each, args=(what,), daemon=True)
+        with kept_for_good():
+            thread.start()
+            try:
+                yield
+            finally:
+                # two threads that import the same packages in different orders may meet half-made modules
+                thread.join()
 
 
-def _import_slow() -> None:
-    # whoever needs a module, or the record, reports what is wrong with it
-    with contextlib.suppress(Exception):
-        great_expectations()
-    with contextlib.suppress(Exception):
-        open_record(SETTINGS.models)
-    for name in _SLOW:
+def _each(what: Sequence[Callable[[], object]]) -> None:
+    for one in what:
+        # whoever needs it reports what is wrong with it
         with contextlib.suppress(Exception):
-            importlib.import_module(name)
+            one()
 
 
 AHEAD = Ahead()

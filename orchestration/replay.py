@@ -21,7 +21,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from ml_assets.config import DBT_PARSE
+from ml_assets.dbt_environment import DBT_PARSE
 from ml_assets.explain.replay import (
     Provenance,
     Replay,

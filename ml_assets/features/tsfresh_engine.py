@@ -13,7 +13,10 @@ so that ``x > mean`` cannot fall on different sides. A chosen calculator without
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -748,11 +751,28 @@ def twin_of(calculator: str, parameters: Parameters) -> tuple[Kernel, float, flo
 # --- tsfresh itself ---------------------------------------------------------------------------------------------
 
 
+@functools.cache
+def tsfresh_library() -> Any:
+    """The library, imported when first needed: it takes a second, and a week scored by twins alone needs it not.
+
+    Stumpy, which serves its matrix profiles and takes three seconds more, loads when somebody asks for one; no
+    candidate is one.
+    """
+    spec = importlib.util.find_spec("stumpy")
+    if "stumpy" not in sys.modules and spec is not None and spec.loader is not None:
+        loader = importlib.util.LazyLoader(spec.loader)
+        spec.loader = loader
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["stumpy"] = module
+        loader.exec_module(module)
+    import tsfresh
+
+    return tsfresh
+
+
 def _with_tsfresh(series: NDArray[np.float64], wanted: list[tuple[str, str, Parameters]]) -> dict[str, Any]:
     """Columns of plain tsfresh for (kind, calculator, parameters), one value per series; NaN where it has none."""
-    # the libraries take seconds to import, and a week scored by twins alone needs neither
     import pandas as pd
-    from tsfresh import extract_features
 
     n = len(series)
     settings: dict[str, dict[str, list[Parameters] | None]] = {}
@@ -772,16 +792,20 @@ def _with_tsfresh(series: NDArray[np.float64], wanted: list[tuple[str, str, Para
         }
     )
     with np.errstate(all="ignore"):
-        found = extract_features(
-            long,
-            column_id="id",
-            column_sort="day",
-            column_kind="kind",
-            column_value="value",
-            kind_to_fc_parameters=settings,
-            n_jobs=0,
-            disable_progressbar=True,
-        ).reindex(range(n))
+        found = (
+            tsfresh_library()
+            .extract_features(
+                long,
+                column_id="id",
+                column_sort="day",
+                column_kind="kind",
+                column_value="value",
+                kind_to_fc_parameters=settings,
+                n_jobs=0,
+                disable_progressbar=True,
+            )
+            .reindex(range(n))
+        )
     return {name: found[name].to_numpy(dtype=np.float64) for name in (_name(*w) for w in wanted)}
 
 
@@ -893,11 +917,10 @@ def discover(series: NDArray[np.float64], labels: NDArray[np.bool_], config: Fea
     if keep == 0 or not len(labels) or labels.all() or not labels.any():
         return frozen((), 0, 0, "discovery is off" if keep == 0 else "the sample holds one class only")
     import pandas as pd
-    from tsfresh.feature_selection.relevance import calculate_relevance_table
-    from tsfresh.utilities.dataframe_functions import impute
 
-    table = impute(pd.DataFrame(_with_tsfresh(series, wanted)))
-    relevance = calculate_relevance_table(
+    tsfresh = tsfresh_library()
+    table = tsfresh.utilities.dataframe_functions.impute(pd.DataFrame(_with_tsfresh(series, wanted)))
+    relevance = tsfresh.feature_selection.relevance.calculate_relevance_table(
         table,
         pd.Series(labels, index=table.index),
         ml_task="classification",

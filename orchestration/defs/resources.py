@@ -10,6 +10,7 @@ import atexit
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
@@ -115,14 +116,6 @@ class Warehouse(dg.ConfigurableResource):
         """
         file = _OPEN_FILES.setdefault(self.path, _OpenFile(self.path))
         with file.connection() as con:
-            # a missing table must be an error, not whatever Python object bears its name
-            con.execute("set python_enable_replacements = false")
-            con.execute("set TimeZone = 'UTC'")
-            con.execute(f"set memory_limit = '{MEMORY_LIMIT}'")
-            con.execute("set enable_progress_bar = false")
-            # text goes to polars in the form polars holds it in, not through one it has to be copied from
-            con.execute("set arrow_output_version = '1.4'")
-            con.execute("set produce_arrow_string_view = true")
             yield con
 
     def read(self, sql: str, parameters: Sequence[Any] | None = None) -> pl.DataFrame:
@@ -210,15 +203,14 @@ class _OpenFile:
         self._guard = threading.Lock()
         self._database: duckdb.DuckDBPyConnection | None = None
         self._users = 0
-        self._timer: threading.Timer | None = None
+        self._used = 0.0
 
     @contextmanager
     def connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
         with self._guard:
-            if self._timer is not None:
-                self._timer.cancel()
             if self._database is None:
                 self._database = _open(self.path)
+                threading.Thread(target=self._close_when_idle, args=(self._database,), daemon=True).start()
             self._users += 1
             con = self._database.cursor()
         try:
@@ -227,9 +219,19 @@ class _OpenFile:
             con.close()
             with self._guard:
                 self._users -= 1
-                self._timer = threading.Timer(self.IDLE_SECONDS, self.release)
-                self._timer.daemon = True
-                self._timer.start()
+                self._used = time.monotonic()
+
+    def _close_when_idle(self, database: duckdb.DuckDBPyConnection) -> None:
+        # one thread for as long as the file is open: a timer for each connection takes as long as opening one
+        left = self.IDLE_SECONDS
+        while left > 0:
+            time.sleep(left)
+            with self._guard:
+                if self._database is not database:
+                    return
+                idle = 0.0 if self._users else time.monotonic() - self._used
+            left = self.IDLE_SECONDS - idle
+        self.release()
 
     def release(self) -> None:
         """Close the file unless a connection is in use."""
@@ -240,6 +242,16 @@ class _OpenFile:
 
 
 _OPEN_FILES: dict[str, _OpenFile] = {}
+
+_SETTINGS_OF_A_FILE: dict[str, Any] = {
+    # a missing table must be an error, not whatever Python object bears its name
+    "python_enable_replacements": False,
+    "memory_limit": MEMORY_LIMIT,
+    # text goes to polars in the form polars holds it in, not through one it has to be copied from
+    "arrow_output_version": "1.4",
+    "produce_arrow_string_view": True,
+}
+"""For the whole file and every connection to it: set for each connection, they would be half of what one costs."""
 
 
 def release_files() -> None:
@@ -260,7 +272,9 @@ atexit.register(release_files)
 def _open(path: str) -> duckdb.DuckDBPyConnection:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     try:
-        return duckdb.connect(path)
+        database = duckdb.connect(path, config=_SETTINGS_OF_A_FILE)
+        database.execute("set global TimeZone = 'UTC'")
+        return database
     except duckdb.IOException as error:
         if "lock" not in str(error).lower():
             raise

@@ -1,6 +1,7 @@
 """A dbt call made by a process that stands by is the call itself: same output, same exit code, same folder."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -13,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from apps.dbt_command import standing_by
-from ml_assets.config import DBT_PARSE, dbt_stand_by, search_path
+from ml_assets.config import search_path
+from ml_assets.dbt_environment import DBT_PARSE, dbt_stand_by
 
 PROJECT = Path(__file__).resolve().parents[2] / "dbt_project"
 COMMAND = str(Path(sys.executable).parent / "bcrs-dbt")
@@ -51,7 +53,7 @@ def waiting():
     assert not at.parent.exists()
 
 
-def call(arguments, folder, at=None, parse=PROJECT / "target" / DBT_PARSE):
+def call(arguments, folder, at=None, parse=PROJECT / "target" / DBT_PARSE, log_format="text"):
     (folder / "target").mkdir(exist_ok=True)
     # as Dagster does: a call works in a folder of its own, on the project's parse
     shutil.copy(parse, folder / "target" / DBT_PARSE)
@@ -62,6 +64,7 @@ def call(arguments, folder, at=None, parse=PROJECT / "target" / DBT_PARSE):
         "DBT_TARGET_PATH": str(folder / "target"),
         "DBT_LOG_PATH": str(folder / "target"),
         "DBT_PROFILES_DIR": str(PROJECT),
+        "DBT_LOG_FORMAT": log_format,
     }
     environment.pop("BCRS_DBT_STAND_BY", None)
     if at is not None:
@@ -82,6 +85,20 @@ def test_every_call_is_made_by_who_waits_and_ends_with_its_code(tmp_path, waitin
     said, _ = bad.communicate(timeout=120)
     assert bad.returncode == 1, said
     assert waiting.exists()
+
+
+def test_a_call_says_what_happens_in_lines_of_json_or_in_words(tmp_path, waiting):
+    asked = call(["seed", "--select", "risk_aliases"], tmp_path, waiting, log_format="json")
+    said, _ = asked.communicate(timeout=120)
+    events = [json.loads(line) for line in said.splitlines()]
+    assert {event["info"]["level"] for event in events} == {"info"}
+    made = [event for event in events if event["info"]["name"] == "LogSeedResult"]
+    assert [event["data"]["node_info"]["unique_id"] for event in made] == ["seed.bcrs.risk_aliases"]
+
+    asked = call(["seed", "--select", "risk_aliases"], tmp_path, waiting)
+    said, _ = asked.communicate(timeout=120)
+    assert made[0]["info"]["msg"].split(" in ")[0].split("[")[0] in said
+    assert "{" not in said
 
 
 def test_a_call_on_another_parse_is_not_made_with_the_one_made_ready(tmp_path, waiting):
