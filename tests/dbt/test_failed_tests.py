@@ -50,6 +50,7 @@ models:
       - values_allowed:
           name: clean_values
           arguments: &rules
+            keys: [[client_id, age], [client_id]]
             never_null: [client_id]
             between:
               - {columns: [share_ratio], minimum: 0, maximum: 1}
@@ -64,9 +65,6 @@ models:
       - values_allowed:
           name: broken_values
           arguments: *rules
-    columns:
-      - name: share_ratio
-        data_tests: [unique]
   - name: many
     data_tests:
       - holds:
@@ -84,6 +82,8 @@ BROKEN = [
     ("band", "one of HIGH, LOW", 1, "low"),
     ("word", "one of it's, plain", 1, "its"),
     ("as_of_date", "a Monday", 2, "2024-01-02"),
+    # null is a value here as any other
+    ("client_id", "no two rows alike", 2, "null"),
 ]
 
 
@@ -130,7 +130,13 @@ def test_ends_quotes_and_nulls_pass(project: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong"), [("maximum: 120", "maximun: 120"), (", maximum: 120", ""), ("mondays:", "monday:")]
+    ("right", "wrong"),
+    [
+        ("maximum: 120", "maximun: 120"),
+        (", maximum: 120", ""),
+        ("mondays:", "monday:"),
+        ("keys: [[client_id, age], [client_id]]", "keys: [client_id]"),
+    ],
 )
 def test_a_misspelt_rule_is_an_error_and_not_a_rule_less(project: Path, tmp_path: Path, right: str, wrong: str) -> None:
     copy = shutil.copytree(project, tmp_path / "small", ignore=shutil.ignore_patterns("target"))

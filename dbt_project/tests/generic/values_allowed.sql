@@ -1,5 +1,9 @@
-{# Values of columns: never null, between two ends (both included), one of a list, a Monday; null passes all but the first. One scan of a table for all its rules; a failing row is a broken rule. #}
-{% test values_allowed(model, never_null=[], between=[], one_of={}, mondays=[]) %}
+{# Values of columns: keys that no two rows share, never null, between two ends (both included), one of a list, a Monday; null passes all but the first two. One scan of a table for its rules on single columns and one of its keys; a failing row is a broken rule. #}
+{% test values_allowed(model, keys=[], never_null=[], between=[], one_of={}, mondays=[]) %}
+{%- for key in keys if key is string -%}
+    {#- its letters would be taken for columns -#}
+    {{ exceptions.raise_compiler_error('keys takes lists of columns, not ' ~ key) }}
+{%- endfor -%}
 {%- set rules = [] -%}
 {%- for range in between -%}
     {%- set low, high = range.get('minimum'), range.get('maximum') -%}
@@ -45,6 +49,26 @@ counted as (
     from {{ model }}
 
 ),
+{%- for key in keys %}
+
+{#- hashes first, so that a large table costs one narrow scan #}
+repeated_{{ loop.index }} as (
+
+    select
+        {{ key | join(', ') }},
+        count(*) as rows_count
+    from {{ model }}
+    where hash({{ key | join(', ') }}) in (
+        select hash({{ key | join(', ') }})
+        from {{ model }}
+        group by all
+        having count(*) > 1
+    )
+    group by {{ key | join(', ') }}
+    having count(*) > 1
+
+),
+{%- endfor %}
 
 found as (
 
@@ -71,6 +95,19 @@ found as (
             recursive := true
         )
     from counted
+    {%- for key in keys %}
+    {%- set parts = [] %}
+    {%- for column in key %}
+        {%- do parts.append("coalesce(" ~ column ~ "::varchar, 'null')") -%}
+    {%- endfor %}
+    union all
+    select
+        '{{ key | join(', ') }}' as column_name,
+        'no two rows alike' as rule,
+        sum(rows_count) as rows_count,
+        min(concat_ws(', ', {{ parts | join(', ') }})) as example
+    from repeated_{{ loop.index }}
+    {%- endfor %}
 
 )
 
