@@ -755,7 +755,7 @@ def load_config(profile: Profile | str) -> Config:
     """Return the knobs of a profile.
 
     >>> load_config("tiny").simulation.clients
-    400
+    250
     >>> load_config("huge")
     Traceback (most recent call last):
     ...
@@ -768,11 +768,11 @@ def load_config(profile: Profile | str) -> Config:
             calendar=CalendarConfig(max_weeks=30),
             features=FeatureConfig(tsfresh_sample_clients=40, tsfresh_max_features=4),
             models=ModelConfig(
-                trees=40,
+                trees=30,
                 folds=3,
                 isolation_trees=30,
                 bootstrap_samples=60,
-                tuning_trials=2,
+                tuning_trials=1,
                 scheme_raw_features=(20,),
             ),
             evaluation=EvaluationConfig(
@@ -784,7 +784,7 @@ def load_config(profile: Profile | str) -> Config:
                 label_delay_days=(30,),
                 label_noise_ratios=(0.2,),
             ),
-            simulation=SimulationConfig(clients=400, days=364, launderer_ratio=0.10),
+            simulation=SimulationConfig(clients=250, days=364, launderer_ratio=0.16),
         )
     if profile is Profile.BANK:
         return Config(

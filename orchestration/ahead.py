@@ -16,19 +16,20 @@ from typing import Final
 from ml_assets.contracts.expectations import great_expectations
 from ml_assets.features.tsfresh_engine import tsfresh_library
 from ml_assets.garbage import kept_for_good
-from ml_assets.models.tracking import open_record
+from ml_assets.models.tracking import import_mlflow, open_record
 from orchestration.defs.resources import SETTINGS
 
-FOR_FEATURES: Final[tuple[Callable[[], object], ...]] = (
+IMPORTS: Final[tuple[Callable[[], object], ...]] = (
     great_expectations,
     partial(importlib.import_module, "matplotlib.figure"),
     partial(importlib.import_module, "networkit"),
     tsfresh_library,
+    import_mlflow,
 )
-"""What checks, pictures and features import where they need it, a second or more each: as long as staging takes."""
+"""What later steps import where they need it, a second or more each: together as long as staging takes."""
 
-FOR_TRAINING: Final[tuple[Callable[[], object], ...]] = (partial(open_record, SETTINGS.models),)
-"""The record of models, as long as the weekly windows take."""
+RECORD: Final[tuple[Callable[[], object], ...]] = (partial(open_record, SETTINGS.models),)
+"""The record of models, made where there is none: as long as the weekly windows take."""
 
 
 class Ahead:
@@ -47,7 +48,7 @@ class Ahead:
             self._is_at_work = False
 
     @contextmanager
-    def importing(self, what: Sequence[Callable[[], object]]) -> Iterator[None]:
+    def doing(self, what: Sequence[Callable[[], object]]) -> Iterator[None]:
         """Do ``what`` in a thread while this one waits for another process; ends when both are done."""
         if not self._is_at_work:
             yield

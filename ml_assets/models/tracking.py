@@ -20,6 +20,7 @@ import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -92,27 +93,27 @@ def _relocate(path: Path, artifacts: str) -> None:
             con.execute(f"update {table} set {column} = replace({column}, ?, ?)", (old, new))
 
 
-def quiet_mlflow() -> None:
-    """Set what MLflow reads when it is imported: no telemetry, no complaint about git."""
+def import_mlflow() -> ModuleType:
+    """MLflow, imported when first needed: it takes two seconds. No telemetry, no complaint about git."""
     os.environ.update(_QUIET)
+    import mlflow
+
+    # after the import: MLflow sets its own level while it loads
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return mlflow
 
 
 @contextlib.contextmanager
 def _client(models: Path) -> Iterator[MlflowClient]:
     """MLflow on the store of ``models``; a new store is made under another name first, so it is whole or not there."""
-    quiet_mlflow()
-    from mlflow import MlflowClient
-
-    # after the import: MLflow sets its own level while it loads
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-
+    new_client = import_mlflow().MlflowClient
     models = models.resolve()
     models.mkdir(parents=True, exist_ok=True)
     path, artifacts = models / STORE, (models / ARTIFACTS).as_uri()
 
     def open_store(at: Path) -> MlflowClient:
-        return MlflowClient(tracking_uri=f"sqlite:///{at}", registry_uri=f"sqlite:///{at}")
+        return new_client(tracking_uri=f"sqlite:///{at}", registry_uri=f"sqlite:///{at}")
 
     if not path.is_file():
         partial = models / f".{STORE}.partial"

@@ -192,11 +192,11 @@ class _OpenFile:
     """A warehouse file as this process holds it, shared by connections that follow each other closely.
 
     Opening and closing a file of some hundred tables takes 80 ms, and a run of a small bank asks for hundreds of
-    connections. An open file keeps every other process out, so it is closed when nobody has asked for a second: a
-    tenth of what others wait for it (see :func:`_open`).
+    connections. An open file keeps every other process out, so it is closed when nobody has asked for two seconds:
+    an eighth of what others wait for it (see :func:`_open`).
     """
 
-    IDLE_SECONDS = 1.0
+    IDLE_SECONDS = 2.0
 
     def __init__(self, path: str) -> None:
         self.path = path

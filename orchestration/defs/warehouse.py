@@ -19,7 +19,7 @@ import polars as pl
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliInvocation, dbt_assets
 
 from ml_assets.contracts.tables import REQUESTED_WEEKS
-from orchestration.ahead import AHEAD, FOR_FEATURES, FOR_TRAINING
+from orchestration.ahead import AHEAD, IMPORTS, RECORD
 from orchestration.defs.partitions import AS_OF_WEEKS, weeks_of
 from orchestration.defs.resources import DBT_PROJECT, DbtCommand, Warehouse, WarehouseBusyError, release_files
 
@@ -168,7 +168,7 @@ def request_weeks(warehouse: Warehouse, weeks: list[date]) -> None:
 )
 def dbt_staging(context: dg.AssetExecutionContext, dbt: DbtCommand, warehouse: Warehouse) -> Iterator[Any]:
     """Seeds, staging, quarantine and the unpartitioned intermediate tables."""
-    with AHEAD.importing(FOR_FEATURES):
+    with AHEAD.doing(IMPORTS):
         yield from build_dbt(context, dbt, warehouse)
 
 
@@ -183,7 +183,7 @@ def dbt_staging(context: dg.AssetExecutionContext, dbt: DbtCommand, warehouse: W
 def dbt_weekly(context: dg.AssetExecutionContext, dbt: DbtCommand, warehouse: Warehouse) -> Iterator[Any]:
     """The spine, windows and labels of the requested weeks."""
     request_weeks(warehouse, weeks_of(context))
-    with AHEAD.importing(FOR_TRAINING):
+    with AHEAD.doing(RECORD):
         yield from build_dbt(context, dbt, warehouse)
 
 
