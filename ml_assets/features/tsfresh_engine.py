@@ -14,12 +14,13 @@ so that ``x > mean`` cannot fall on different sides. A chosen calculator without
 from __future__ import annotations
 
 import functools
-import importlib.util
+import importlib
 import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
+from types import ModuleType
 from typing import Any, Final
 
 import numpy as np
@@ -755,19 +756,28 @@ def twin_of(calculator: str, parameters: Parameters) -> tuple[Kernel, float, flo
 def tsfresh_library() -> Any:
     """The library, imported when first needed: it takes a second, and a week scored by twins alone needs it not.
 
-    Stumpy, which serves its matrix profiles and takes three seconds more, loads when somebody asks for one; no
-    candidate is one.
+    Stumpy, which takes three seconds more, loads when a series is searched for a query; no candidate does so.
     """
-    spec = importlib.util.find_spec("stumpy")
-    if "stumpy" not in sys.modules and spec is not None and spec.loader is not None:
-        loader = importlib.util.LazyLoader(spec.loader)
-        spec.loader = loader
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["stumpy"] = module
-        loader.exec_module(module)
+    sys.modules.setdefault("stumpy", _asleep("stumpy"))
     import tsfresh
 
     return tsfresh
+
+
+def _asleep(name: str) -> ModuleType:
+    """A module in whose place the one of that name is imported when something in it is asked for (PEP 562)."""
+    module = ModuleType(name)
+
+    def load(attribute: str) -> Any:
+        if attribute.startswith("__"):
+            # whoever looks through all modules asks for these
+            raise AttributeError(attribute)
+        if sys.modules.get(name) is module:
+            del sys.modules[name]
+        return getattr(importlib.import_module(name), attribute)
+
+    module.__getattr__ = load  # type: ignore[method-assign]
+    return module
 
 
 def _with_tsfresh(series: NDArray[np.float64], wanted: list[tuple[str, str, Parameters]]) -> dict[str, Any]:

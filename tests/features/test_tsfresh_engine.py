@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -243,3 +245,21 @@ def test_discovery_without_two_classes_or_switched_off() -> None:
     assert engine.discover(series[:0], labels[:0], CONFIG).characteristics == ()
     with pytest.raises(ValueError, match="9 series but 8 labels"):
         engine.discover(series, labels[:8], CONFIG)
+
+
+def test_stumpy_sleeps_until_a_series_is_searched() -> None:
+    # a process of its own: in this one somebody may have woken it
+    code = (
+        "import inspect, sys\n"
+        "from ml_assets.features.tsfresh_engine import tsfresh_library\n"
+        "tsfresh = tsfresh_library()\n"
+        "inspect.getmodule(tsfresh)\n"
+        "print('stumpy.core' in sys.modules)\n"
+        "wanted = [{'query': [0.0, 1.0, 2.0, 3.0, 4.0], 'threshold': 0.01}]\n"
+        "series = [0.0, 1.0, 2.0, 3.0, 4.0, 3.0, 2.0, 1.0]\n"
+        "found = tsfresh.feature_extraction.feature_calculators.query_similarity_count(series, wanted)\n"
+        "print(found[0][1], 'stumpy.core' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
+    # the series holds the query once, at its start
+    assert done.stdout.split() == ["False", "1", "True"]
