@@ -224,21 +224,26 @@ class _OpenFile:
     def _close_when_idle(self, database: duckdb.DuckDBPyConnection) -> None:
         # one thread for as long as the file is open: a timer for each connection takes as long as opening one
         left = self.IDLE_SECONDS
-        while left > 0:
+        while True:
             time.sleep(left)
             with self._guard:
                 if self._database is not database:
                     return
-                idle = 0.0 if self._users else time.monotonic() - self._used
-            left = self.IDLE_SECONDS - idle
-        self.release()
+                left = self.IDLE_SECONDS - (0.0 if self._users else time.monotonic() - self._used)
+                if left <= 0:
+                    self._close()
+                    return
 
     def release(self) -> None:
         """Close the file unless a connection is in use."""
         with self._guard:
-            if self._database is not None and self._users == 0:
-                self._database.close()
-                self._database = None
+            if self._users == 0:
+                self._close()
+
+    def _close(self) -> None:
+        if self._database is not None:
+            self._database.close()
+            self._database = None
 
 
 _OPEN_FILES: dict[str, _OpenFile] = {}

@@ -17,7 +17,7 @@ import pytest
 
 from ml_assets.contracts import Column, TableContract
 from orchestration.defs.partitions import AS_OF_WEEKS, register_weeks
-from orchestration.defs.resources import Warehouse, release_files
+from orchestration.defs.resources import Warehouse, _OpenFile, release_files
 from orchestration.defs.serving import publish
 
 MONDAY = date(2024, 1, 1)
@@ -266,3 +266,30 @@ def test_a_failed_publication_leaves_the_old_file(
     publish(warehouse, target)
     with duckdb.connect(str(target), read_only=True) as con:
         assert generations(con) == [(2, 2)]
+
+
+def test_a_file_stays_open_in_use_and_is_closed_when_idle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_OpenFile, "IDLE_SECONDS", 0.3)
+    path = str(tmp_path / "bcrs.duckdb")
+    file = _OpenFile(path)
+
+    def is_open() -> bool:
+        # a writer keeps every other process out
+        code = f"import duckdb; duckdb.connect({path!r})"
+        return (
+            subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False).returncode != 0
+        )
+
+    with file.connection() as con:
+        con.execute("create table seen as select 1 as number")
+        time.sleep(1.0)
+        assert is_open()
+    until = time.monotonic() + 30
+    while is_open() and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not is_open()
+    # the next one opens it again and finds what was written
+    with file.connection() as con:
+        assert con.sql("from seen").fetchall() == [(1,)]
+    file.release()
+    assert not is_open()
