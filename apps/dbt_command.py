@@ -81,7 +81,12 @@ def _say(event: EventMsg) -> None:
     from dbt_common.events.functions import env_scrubber, msg_to_json
 
     words = msg_to_json(event) if dbt_writes_json() else event.info.msg  # type: ignore[attr-defined]
-    print(env_scrubber(words), flush=True)
+    try:
+        print(env_scrubber(words), flush=True)
+    except BrokenPipeError:
+        # whoever reads is dead. An error here would end a thread that dbt waits for, and the call would hold the
+        # warehouse for ever; ended at once, what it had begun is not committed
+        os._exit(2)
 
 
 def _call(runner: dbtRunner, arguments: list[str]) -> int:

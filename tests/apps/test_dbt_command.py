@@ -129,6 +129,17 @@ def test_the_call_stops_when_the_caller_is_killed(tmp_path, waiting):
     assert waiting.exists()
 
 
+@pytest.mark.parametrize("is_waited_for", [True, False])
+def test_the_call_ends_when_nobody_reads_what_it_says(tmp_path, waiting, is_waited_for):
+    asked = call(["seed"], tmp_path, waiting if is_waited_for else tmp_path / "nobody")
+    wait_for((tmp_path / "bcrs.duckdb").exists)
+    # the process that reads was killed, the call was not
+    asked.stdout.close()
+    assert asked.wait(60) != 0
+    wait_for(lambda: not forks(waiting))
+    assert waiting.exists()
+
+
 def test_who_waits_ends_with_the_process_that_asked_for_it():
     with tempfile.TemporaryDirectory(prefix="bcrs-") as folder:
         at = Path(folder) / "call"
