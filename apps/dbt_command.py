@@ -38,6 +38,7 @@ from ml_assets.garbage import kept_for_good
 
 if TYPE_CHECKING:
     from dbt.cli.main import dbtRunner
+    from dbt.contracts.graph.manifest import Manifest
     from dbt_common.events.base_types import EventMsg
 
 _WATCH_SECONDS = 1.0
@@ -156,9 +157,9 @@ def _stand_by(at: Path, parent: int) -> int:
         with kept_for_good():
             ready = _parse()
             runner = _runner(ready)
-            if ready is not None:
+            if runner.manifest is not None:
                 _warm_up(runner)
-                _compile_macros(runner, door)
+                _compile_macros(runner.manifest, door)
         door.settimeout(_WATCH_SECONDS)
         while os.getppid() == parent:
             with contextlib.suppress(ChildProcessError):
@@ -191,11 +192,11 @@ def _warm_up(runner: dbtRunner) -> None:
         runner.invoke(["--quiet", "--no-write-json", "list", "--resource-type", "seed", *places])
 
 
-def _compile_macros(runner: dbtRunner, door: socket.socket) -> None:
-    # a call would compile the hundred it uses, a tenth of its time; all five hundred take two seconds, if there are any
+def _compile_macros(manifest: Manifest, door: socket.socket) -> None:
+    # a call would compile the hundred it uses, a tenth of its time; all five hundred take two seconds, if nobody calls
     from dbt_common.clients.jinja import template_cache
 
-    for macro in runner.manifest.macros.values() if runner.manifest is not None else ():
+    for macro in manifest.macros.values():
         is_called, _, _ = select.select([door], [], [], 0)
         if is_called:
             break

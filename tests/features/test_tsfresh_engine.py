@@ -250,10 +250,11 @@ def test_discovery_without_two_classes_or_switched_off() -> None:
 def test_stumpy_sleeps_until_a_series_is_searched() -> None:
     # a process of its own: in this one somebody may have woken it
     code = (
-        "import inspect, sys\n"
+        "import sys\n"
         "from ml_assets.features.tsfresh_engine import tsfresh_library\n"
         "tsfresh = tsfresh_library()\n"
-        "inspect.getmodule(tsfresh)\n"
+        # as tracebacks, warnings and debuggers do
+        "for module in list(sys.modules.values()): getattr(module, '__file__', None)\n"
         "print('stumpy.core' in sys.modules)\n"
         "wanted = [{'query': [0.0, 1.0, 2.0, 3.0, 4.0], 'threshold': 0.01}]\n"
         "series = [0.0, 1.0, 2.0, 3.0, 4.0, 3.0, 2.0, 1.0]\n"
